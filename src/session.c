@@ -1,0 +1,500 @@
+/*
+** session.c -- one WebSocket conversation (RFC 6455): bytes in, events out.
+** The only file that knows the closing handshake.
+*/
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mask.h"
+#include "utf8.h"
+
+/* The first piece of a message gets room for this much, however much was announced. */
+#define MESSAGE_FIRST 1024
+
+void lw_session_init(lw_session *s, lw_role role, const lw_limits *limits, lw_pool *pool,
+                     lw_entropy *entropy) {
+  memset(s, 0, sizeof *s);
+  s->role = role;
+  s->state = LW_SESSION_OPEN;
+  s->limits = limits;
+  s->pool = pool;
+  s->entropy = entropy;
+  lw_buf_init(&s->out);
+}
+
+static void drop_input(lw_session *s) {
+  free(s->stash);
+  s->stash = s->in = s->end = NULL;
+  s->stashed = 0;
+}
+
+static void drop_message(lw_session *s) {
+  free(s->message);
+  s->message = NULL;
+  s->message_used = s->message_capacity = 0;
+}
+
+void lw_session_clear(lw_session *s) {
+  drop_input(s);
+  drop_message(s);
+  lw_buf_clear(&s->out, s->pool);
+}
+
+/* ------------------------------------------------------------------ out */
+
+/* A frame's header and payload written to `at`, masked if we are the client. Returns its length. */
+static size_t put_frame(unsigned char *at, lw_frame *frame, const unsigned char *bytes) {
+  size_t n = (size_t)frame->length;
+  size_t used = lw_frame_encode(frame, at);
+  if (frame->masked)
+    lw_mask(at + used, bytes, n, frame->key, 0);
+  else if (n > 0)
+    memcpy(at + used, bytes, n);
+  return used + n;
+}
+
+static size_t frame_count(const lw_limits *limits, size_t n) {
+  if (limits->fragment_size == 0 || n <= limits->fragment_size) return 1;
+  return (size_t)((n - 1) / limits->fragment_size + 1);
+}
+
+/*
+** Writes a message as `frames` frames, their headers carrying the keys given (NULL: not
+** masked). Returns the bytes written.
+*/
+static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode opcode, size_t frames,
+                          unsigned char (*keys)[4], const unsigned char *bytes, size_t n) {
+  unsigned char *start = at;
+  for (size_t i = 0; i < frames; i++) {
+    int last = i + 1 == frames;
+    size_t piece = last ? n : (size_t)limits->fragment_size;
+    lw_frame frame = {.length = piece, .fin = (unsigned char)last, .masked = keys != NULL};
+    frame.opcode = (unsigned char)(i == 0 ? opcode : LW_CONTINUATION);
+    if (keys) memcpy(frame.key, keys[i], 4);
+    at += put_frame(at, &frame, bytes);
+    bytes += piece;
+    n -= piece;
+  }
+  return (size_t)(at - start);
+}
+
+/* Room for a message of n bytes in `frames` frames; 0 when that is more than a size_t can say. */
+static size_t message_room(size_t n, size_t frames) {
+  if (frames > (SIZE_MAX - n) / LW_FRAME_MAX) return 0;
+  return n + frames * LW_FRAME_MAX;
+}
+
+static int take_keys(lw_session *s, unsigned char (*keys)[4], size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    int err = lw_entropy_take(s->entropy, keys[i], 4);
+    if (err < 0) return err;
+  }
+  return 0;
+}
+
+int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
+  unsigned char one[1][4];
+  unsigned char(*keys)[4] = NULL, (*many)[4] = NULL;
+  size_t frames = frame_count(s->limits, n);
+  size_t room = message_room(n, frames);
+  unsigned char *at;
+  int err = 0;
+
+  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  if (room == 0) return LW_ERR_MEMORY;
+  if (s->role == LW_CLIENT) {
+    if (frames > 1 && !(many = calloc(frames, 4))) return LW_ERR_MEMORY;
+    keys = many ? many : one;
+    err = take_keys(s, keys, frames);
+  }
+  if (err == 0 && !(at = lw_buf_reserve(&s->out, s->pool, room))) err = LW_ERR_MEMORY;
+  if (err == 0) lw_buf_commit(&s->out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
+  free(many);
+  return err;
+}
+
+lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode, const void *bytes,
+                           size_t n) {
+  size_t frames = frame_count(limits, n);
+  size_t room = message_room(n, frames);
+  lw_chunk *chunk = room ? lw_chunk_new(pool, room) : NULL;
+  if (chunk) chunk->used = put_message(chunk->bytes, limits, opcode, frames, NULL, bytes, n);
+  return chunk;
+}
+
+int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n) {
+  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  return lw_buf_share(&s->out, chunk, n);
+}
+
+/* Writes a control frame to `at`. Returns its length or a negative lw_err. */
+static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const void *bytes, size_t n) {
+  lw_frame frame = {.length = n, .opcode = (unsigned char)opcode, .fin = 1};
+  if (s->role == LW_CLIENT) {
+    int err = lw_entropy_take(s->entropy, frame.key, 4);
+    if (err < 0) return err;
+    frame.masked = 1;
+  }
+  return (int)put_frame(at, &frame, bytes);
+}
+
+static int queue_control(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
+  unsigned char frame[LW_FRAME_MAX + LW_CONTROL_MAX];
+  int used = put_control(s, frame, opcode, bytes, n);
+  return used < 0 ? used : lw_buf_append(&s->out, s->pool, frame, (size_t)used);
+}
+
+int lw_session_ping(lw_session *s, const void *bytes, size_t n) {
+  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  if (n > LW_CONTROL_MAX) return LW_ERR_CONTROL_LENGTH;
+  return queue_control(s, LW_PING, bytes, n);
+}
+
+/* Of many pings that came while nothing could be sent, only the last is answered (5.5.3). */
+static int queue_pong(lw_session *s) {
+  int err;
+  if (!s->pong_due || s->pong_end > s->sent) return 0;
+  err = queue_control(s, LW_PONG, s->pong, s->pong_length);
+  if (err < 0) return err;
+  s->pong_due = 0;
+  s->pong_end = s->sent + s->out.length;
+  return 0;
+}
+
+/*
+** Our Close frame, into the place kept for it. A ping that came before it is answered
+** before it, however the bytes were cut; only without memory that is left out.
+*/
+static void put_close(lw_session *s, unsigned code, const void *reason, size_t n) {
+  unsigned char body[LW_CONTROL_MAX];
+  int used;
+  if (s->last_length > 0) return;
+  (void)queue_pong(s);
+  s->pong_due = 0;
+  if (n > LW_CLOSE_REASON_MAX) n = LW_CLOSE_REASON_MAX;
+  body[0] = (unsigned char)(code >> 8);
+  body[1] = (unsigned char)code;
+  if (n > 0) memcpy(body + 2, reason, n);
+  used = put_control(s, s->last, LW_CLOSE, body, code ? n + 2 : 0);
+  /* Without a masking key nothing may be said any more: then the connection just ends. */
+  s->last_length = (unsigned char)(used > 0 ? used : 0);
+}
+
+void lw_session_close(lw_session *s, unsigned code, const void *reason, size_t n) {
+  if (s->state != LW_SESSION_OPEN) return;
+  put_close(s, code, reason, n);
+  s->state = LW_SESSION_CLOSING;
+}
+
+int lw_session_output(lw_session *s, lw_slice *slices, int max) {
+  int err = queue_pong(s);
+  int count;
+  if (err < 0) return err;
+  count = lw_buf_slices(&s->out, slices, max);
+  if (count < max && s->last_sent < s->last_length) {
+    slices[count].bytes = s->last + s->last_sent;
+    slices[count].n = (size_t)(s->last_length - s->last_sent);
+    count++;
+  }
+  return count;
+}
+
+void lw_session_sent(lw_session *s, size_t n) {
+  size_t queued = n < s->out.length ? n : s->out.length;
+  s->sent += n;
+  lw_buf_consume(&s->out, s->pool, queued);
+  s->last_sent = (unsigned char)(s->last_sent + (n - queued));
+}
+
+int lw_session_pending(const lw_session *s) {
+  return s->out.length > 0 || s->last_sent < s->last_length || s->pong_due;
+}
+
+size_t lw_session_buffered(const lw_session *s) {
+  return lw_buf_content(&s->out);
+}
+
+/* ------------------------------------------------------------------- in */
+
+void lw_session_feed(lw_session *s, unsigned char *bytes, size_t n) {
+  s->in = bytes;
+  s->end = bytes + n;
+  s->stashed = 0; /* a stash that is used up stays for the last event from it */
+}
+
+int lw_session_hungry(const lw_session *s) {
+  return s->in == s->end;
+}
+
+int lw_session_between(const lw_session *s) {
+  if (s->state >= LW_SESSION_CLOSED) return 1;
+  return s->in == s->end && !s->in_frame && s->header_used == 0 && s->in_message == 0;
+}
+
+int lw_session_stash(lw_session *s) {
+  size_t n = (size_t)(s->end - s->in);
+  unsigned char *copy;
+  if (s->stashed || n == 0) return 0;
+  if (!(copy = malloc(n))) return LW_ERR_MEMORY;
+  memcpy(copy, s->in, n);
+  free(s->stash);
+  s->stash = s->in = copy;
+  s->end = copy + n;
+  s->stashed = 1;
+  return 0;
+}
+
+/* The peer broke the protocol (or we cannot go on): tell it why and read no more. */
+static int fail(lw_session *s, int err, lw_event *event) {
+  const char *why = lw_strerror(err);
+  event->kind = LW_EVENT_FAILURE;
+  event->error = err;
+  event->code = lw_err_close_code(err);
+  put_close(s, (unsigned)event->code, why, strlen(why));
+  s->state = LW_SESSION_FAILED;
+  drop_input(s);
+  drop_message(s);
+  return 1;
+}
+
+/* What the first two bytes of a frame already show, beyond what frame.c refuses. */
+static int check_start(const lw_session *s, const lw_frame *frame) {
+  if (frame->rsv) return LW_ERR_RSV;
+  if (s->role == LW_SERVER && !frame->masked) return LW_ERR_UNMASKED;
+  if (s->role == LW_CLIENT && frame->masked) return LW_ERR_MASKED;
+  if (frame->opcode >= LW_CLOSE) return 0;
+  if (frame->opcode == LW_CONTINUATION) return s->in_message ? 0 : LW_ERR_CONTINUATION;
+  return s->in_message ? LW_ERR_INTERLEAVED : 0;
+}
+
+/* The limits, before any memory is taken for the payload. */
+static int check_size(const lw_session *s, const lw_frame *frame) {
+  uint64_t before = s->message_used;
+  if (s->fragments > s->limits->max_fragments) return LW_ERR_FRAGMENTS;
+  if (frame->length > s->limits->max_payload || before > s->limits->max_payload - frame->length)
+    return LW_ERR_PAYLOAD;
+  return 0;
+}
+
+/*
+** A frame's header from the input: 1 when it is all here, 0 when bytes are missing (those
+** that came are kept), or a negative lw_err. The order of the checks is that of the bytes,
+** so that slicing never changes the reaction.
+*/
+static int read_header(lw_session *s) {
+  size_t here = (size_t)(s->end - s->in);
+  size_t kept = s->header_used, n = here;
+  const unsigned char *bytes = s->in;
+  int used, err;
+
+  if (kept > 0) {
+    if (n > LW_FRAME_MAX - kept) n = LW_FRAME_MAX - kept;
+    memcpy(s->header + kept, s->in, n);
+    bytes = s->header;
+    n += kept;
+  }
+  used = lw_frame_decode(&s->frame, bytes, n);
+  if (n >= 2 && (used >= 0 || used == LW_ERR_LENGTH_FORM || used == LW_ERR_LENGTH_RANGE)) {
+    if ((err = check_start(s, &s->frame)) < 0) return err;
+  }
+  if (used < 0) return used;
+  if (used == 0) { /* fewer than LW_FRAME_MAX bytes in all */
+    if (kept == 0) memcpy(s->header, s->in, n);
+    s->header_used = (unsigned char)n;
+    s->in = s->end;
+    return 0;
+  }
+  s->in += (size_t)used - kept;
+  s->header_used = 0;
+  return 1;
+}
+
+/* A header is known: opens the frame. 0 or a negative lw_err. */
+static int open_frame(lw_session *s) {
+  const lw_frame *frame = &s->frame;
+  s->in_frame = 1;
+  s->left = frame->length;
+  s->control_used = 0;
+  if (frame->opcode >= LW_CLOSE) return 0;
+  if (frame->opcode != LW_CONTINUATION) {
+    s->in_message = frame->opcode;
+    s->fragments = 0;
+    s->utf8 = LW_UTF8_ACCEPT;
+  }
+  if (s->state != LW_SESSION_OPEN) return 0; /* it will be skipped, of whatever size */
+  s->fragments++;
+  return check_size(s, frame);
+}
+
+/* Unmasks n bytes that belong at the place the frame has come to, and counts them. */
+static void unmask(lw_session *s, unsigned char *bytes, size_t n) {
+  size_t offset = (size_t)((s->frame.length - s->left) & 3);
+  if (s->frame.masked) lw_mask(bytes, bytes, n, s->frame.key, offset);
+  s->left -= n;
+}
+
+/* n more bytes of a text: still UTF-8? And, at the end of the message, between two characters? */
+static int check_text(lw_session *s, const unsigned char *bytes, size_t n) {
+  if (s->in_message != LW_TEXT) return 0;
+  s->utf8 = lw_utf8_feed(s->utf8, bytes, n);
+  if (s->utf8 == LW_UTF8_REJECT) return LW_ERR_UTF8;
+  if (s->left == 0 && s->frame.fin && s->utf8 != LW_UTF8_ACCEPT) return LW_ERR_UTF8;
+  return 0;
+}
+
+/*
+** Room for `more` bytes behind the message so far: doubles with what has arrived, up to
+** where the message must end.
+*/
+static int grow_message(lw_session *s, size_t more) {
+  size_t need = s->message_used + more, capacity = s->message_capacity;
+  uint64_t most = s->frame.fin ? (uint64_t)s->message_used + s->left : s->limits->max_payload;
+  unsigned char *grown;
+  if (need <= capacity) return 0;
+  capacity = capacity ? capacity * 2 : MESSAGE_FIRST;
+  if (capacity > most) capacity = (size_t)most;
+  if (capacity < need) capacity = need;
+  if (!(grown = realloc(s->message, capacity))) return LW_ERR_MEMORY;
+  s->message = grown;
+  s->message_capacity = capacity;
+  return 0;
+}
+
+/* The frame is complete: 1 if that completes a message. */
+static int end_data(lw_session *s, lw_event *event, const unsigned char *bytes, size_t n) {
+  s->in_frame = 0;
+  if (!s->frame.fin) return 0;
+  event->kind = LW_EVENT_MESSAGE;
+  event->binary = s->in_message == LW_BINARY;
+  event->bytes = bytes;
+  event->n = n;
+  s->in_message = 0;
+  return 1;
+}
+
+/* Payload of a data frame that comes while we are closing: only its end matters. */
+static int skip_data(lw_session *s) {
+  size_t here = (size_t)(s->end - s->in);
+  size_t n = here < s->left ? here : (size_t)s->left;
+  s->in += n;
+  s->left -= n;
+  if (s->left > 0) return 0;
+  s->in_frame = 0;
+  if (s->frame.fin) s->in_message = 0;
+  return 0;
+}
+
+/* Payload of a data frame: 1 with an event, 0 to go on, or a negative lw_err. */
+static int read_data(lw_session *s, lw_event *event) {
+  size_t here = (size_t)(s->end - s->in);
+  size_t n = here < s->left ? here : (size_t)s->left;
+  unsigned char *bytes = s->in;
+  int whole = n == s->left && s->frame.fin && s->message_used == 0;
+  int err;
+
+  if (s->state != LW_SESSION_OPEN) return skip_data(s);
+  if (!whole && n > 0 && grow_message(s, n) < 0) return LW_ERR_MEMORY;
+  s->in += n;
+  unmask(s, bytes, n);
+  if ((err = check_text(s, bytes, n)) < 0) return err;
+  if (whole) return end_data(s, event, bytes, n);
+  if (n > 0 && bytes != s->message + s->message_used) memcpy(s->message + s->message_used, bytes, n);
+  s->message_used += n;
+  if (s->left > 0) return 0;
+  s->delivered = s->frame.fin;
+  return end_data(s, event, s->message, s->message_used);
+}
+
+/* The peer's Close frame (5.5.1, 7.1.5). */
+static int end_close(lw_session *s, lw_event *event, const unsigned char *bytes, size_t n) {
+  unsigned code = n >= 2 ? (unsigned)bytes[0] << 8 | bytes[1] : 0;
+  if (n == 1) return LW_ERR_CLOSE_LENGTH;
+  if (n >= 2 && !lw_close_code_valid(code)) return LW_ERR_CLOSE_CODE;
+  if (n > 2 && !lw_utf8_valid(bytes + 2, n - 2)) return LW_ERR_CLOSE_REASON;
+  event->kind = LW_EVENT_CLOSE;
+  event->code = code ? (int)code : 1005;
+  event->bytes = n > 2 ? bytes + 2 : (const unsigned char *)"";
+  event->n = n > 2 ? n - 2 : 0;
+  put_close(s, code, NULL, 0);
+  s->state = LW_SESSION_CLOSED;
+  drop_message(s);
+  return 1;
+}
+
+static int end_control(lw_session *s, lw_event *event, const unsigned char *bytes, size_t n) {
+  s->in_frame = 0;
+  if (s->frame.opcode == LW_CLOSE) return end_close(s, event, bytes, n);
+  event->kind = s->frame.opcode == LW_PING ? LW_EVENT_PING : LW_EVENT_PONG;
+  event->bytes = bytes;
+  event->n = n;
+  if (s->frame.opcode == LW_PING && s->state == LW_SESSION_OPEN) {
+    memcpy(s->pong, bytes, n);
+    s->pong_length = (unsigned char)n;
+    s->pong_due = 1;
+  }
+  return 1;
+}
+
+/* Payload of a control frame: 1 with an event, 0 to go on, or a negative lw_err. */
+static int read_control(lw_session *s, lw_event *event) {
+  size_t here = (size_t)(s->end - s->in);
+  size_t n = here < s->left ? here : (size_t)s->left;
+  unsigned char *bytes = s->control;
+  /* Copied even when whole: 125 bytes cost nothing, and the event outlives the input. */
+  if (n > 0) memcpy(bytes + s->control_used, s->in, n);
+  s->in += n;
+  unmask(s, bytes + s->control_used, n);
+  s->control_used = (unsigned char)(s->control_used + n);
+  if (s->left > 0) return 0;
+  return end_control(s, event, bytes, s->control_used);
+}
+
+/* One step through the input: 1 with an event, 0 to go on or when the input is used up, or a negative lw_err. */
+static int advance(lw_session *s, lw_event *event) {
+  if (!s->in_frame) {
+    int got = read_header(s);
+    int err = got > 0 ? open_frame(s) : got;
+    if (err < 0 || got == 0) return err;
+  }
+  return s->frame.opcode >= LW_CLOSE ? read_control(s, event) : read_data(s, event);
+}
+
+/* The message that was handed out is used up; its memory stays while more may follow at once. */
+static void forget_delivered(lw_session *s) {
+  if (!s->delivered) return;
+  s->delivered = 0;
+  s->message_used = 0;
+  if (s->message_capacity > MESSAGE_FIRST) drop_message(s);
+}
+
+int lw_session_next(lw_session *s, lw_event *event) {
+  memset(event, 0, sizeof *event);
+  forget_delivered(s);
+  while (s->state < LW_SESSION_CLOSED && s->in < s->end) {
+    int got = advance(s, event);
+    if (got < 0) return fail(s, got, event);
+    if (got > 0) return 1;
+  }
+  drop_input(s);
+  if (s->message_used == 0 || s->state != LW_SESSION_OPEN) drop_message(s);
+  return 0;
+}
+
+unsigned char *lw_session_space(lw_session *s, size_t least, size_t most, size_t *n) {
+  size_t room;
+  if (s->state != LW_SESSION_OPEN || !s->in_frame || s->frame.opcode >= LW_CLOSE) return NULL;
+  if (s->in < s->end || s->left < least || s->message_used == 0) return NULL;
+  if (grow_message(s, least < most ? least : most) < 0) return NULL;
+  room = s->message_capacity - s->message_used;
+  if (room > s->left) room = (size_t)s->left;
+  *n = room < most ? room : most;
+  return s->message + s->message_used;
+}
+
+void lw_session_filled(lw_session *s, size_t n) {
+  /* Parsed like any input, only that it already lies where read_data would copy it. */
+  unsigned char *bytes = s->message + s->message_used;
+  lw_session_feed(s, bytes, n);
+}
