@@ -1,0 +1,875 @@
+/*
+** conn.c -- the life of one WebSocket connection: net and session under one loop.
+*/
+#include "conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Slices of output in one send: 64 corks are 1 MiB. */
+#define SLICES 64
+
+/* What is needed only until the connection is open. */
+typedef struct shake {
+  char *host; /* client: where to */
+  unsigned short port;
+  lw_dial *dial;
+  char *protocols; /* client: what was offered, or NULL */
+  char key[LW_KEY_SIZE];
+  unsigned char *bytes; /* the head so far, and what came with it */
+  size_t used, capacity;
+  size_t scanned;
+  size_t head_size; /* once it is whole */
+  lw_http_head head;
+  lw_handshake_ask ask; /* server */
+  int started;          /* client: the dial has begun */
+  int judged;           /* head is filled in */
+} shake;
+
+struct lw_conn {
+  lw_hub *hub;          /* NULL: the loop is gone */
+  lw_conn *prev, *next; /* in hub->all */
+  lw_conn *dirty_next;  /* in hub->dirty */
+  void *owner;
+  lw_source source;
+  lw_timer deadline; /* what it means depends on the state */
+  lw_conn_state state;
+  lw_session session;
+  lw_conn_settings settings;
+  shake *shake;
+  char *protocol; /* NULL: none */
+  lw_seat seat;
+  lw_address address;
+  int64_t progress; /* when the deadline's clock began, or bytes last went */
+  int64_t received;
+  uint64_t epoch;       /* when epoch_content was counted */
+  size_t epoch_content; /* content queued in that turn */
+  int error;
+  int close_code;
+  int code;
+  unsigned char reason[LW_CLOSE_REASON_MAX];
+  unsigned char reason_length;
+  unsigned dirty : 1;
+  unsigned readable : 1;
+  unsigned blocked : 1;   /* the system takes no more output for now */
+  unsigned mute : 1;      /* the system will take no more output at all */
+  unsigned eof : 1;       /* the peer's end, or a reset */
+  unsigned paused : 1;
+  unsigned aborted : 1;   /* close() before it was open */
+  unsigned asked : 1;     /* LW_CONN_REQUEST is to be taken */
+  unsigned opened : 1;    /* LW_CONN_OPENED is to be taken */
+  unsigned failed : 1;    /* LW_CONN_FAILED is to be taken */
+  unsigned ended : 1;     /* LW_CONN_ENDED is to be taken */
+  unsigned want_drain : 1;
+  unsigned orphan : 1;
+  unsigned was_open : 1;
+  unsigned head_only : 1; /* the request was HEAD */
+};
+
+/* ---------------------------------------------------------------- making */
+
+static void join_hub(lw_conn *c, lw_hub *hub) {
+  c->hub = hub;
+  c->next = hub->all;
+  if (c->next) c->next->prev = c;
+  hub->all = c;
+}
+
+static void leave_dirty(lw_conn *c) {
+  lw_conn **at = &c->hub->dirty;
+  if (!c->dirty) return;
+  while (*at && *at != c) at = &(*at)->dirty_next;
+  if (*at) *at = c->dirty_next;
+  c->dirty = 0;
+}
+
+static void leave_hub(lw_conn *c) {
+  leave_dirty(c);
+  if (c->prev) c->prev->next = c->next;
+  else c->hub->all = c->next;
+  if (c->next) c->next->prev = c->prev;
+  c->prev = c->next = NULL;
+}
+
+static lw_conn *new_conn(lw_hub *hub, const lw_conn_settings *settings, lw_role role, int kind, int *err) {
+  lw_conn *c = calloc(1, sizeof *c);
+  *err = LW_ERR_MEMORY;
+  if (!c || !(c->shake = calloc(1, sizeof *c->shake))) goto fail;
+  if ((*err = lw_timer_join(&hub->loop->timers, &c->deadline, kind, c)) < 0) goto fail;
+  c->settings = *settings;
+  c->seat.conn = c;
+  lw_source_init(&c->source, kind, c);
+  lw_session_init(&c->session, role, &c->settings.limits, &hub->loop->pool, &hub->loop->entropy);
+  join_hub(c, hub);
+  c->progress = lw_loop_clock(hub->loop);
+  lw_timer_set(&hub->loop->timers, &c->deadline, c->progress + settings->handshake_timeout);
+  return c;
+fail:
+  if (c) free(c->shake);
+  free(c);
+  return NULL;
+}
+
+/* The dial and the strings are needed until there is a connection, the head until it was looked at. */
+static void drop_shake(lw_conn *c) {
+  shake *k = c->shake;
+  if (!k) return;
+  lw_dial_free(k->dial);
+  free(k->host);
+  free(k->protocols);
+  free(k->bytes);
+  free(k->head.fields);
+  free(k);
+  c->shake = NULL;
+}
+
+lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings,
+                         const lw_handshake_offer *offer, int kind, void *owner, int *err) {
+  lw_conn *c = new_conn(hub, settings, LW_CLIENT, kind, err);
+  shake *k;
+  if (!c) return NULL;
+  c->owner = owner;
+  k = c->shake;
+  k->port = offer->url->port;
+  *err = LW_ERR_MEMORY;
+  if (!(k->host = strdup(offer->url->host))) goto fail;
+  if (offer->protocols && !(k->protocols = strdup(offer->protocols))) goto fail;
+  if ((*err = lw_handshake_key(k->key, &hub->loop->entropy)) < 0) goto fail;
+  if ((*err = lw_handshake_request(&c->session.out, &hub->loop->pool, offer, k->key)) < 0) goto fail;
+  lw_source_post(hub->loop, &c->source, LW_POSTED);
+  return c;
+fail:
+  lw_conn_free(c);
+  return NULL;
+}
+
+lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
+                       const lw_address *address, int kind, int *err) {
+  lw_conn *c = new_conn(hub, settings, LW_SERVER, kind, err);
+  if (!c) {
+    hub->loop->sys->close(fd);
+    return NULL;
+  }
+  c->source.fd = fd;
+  c->address = *address;
+  c->state = LW_CONN_SHAKING;
+  if ((*err = lw_source_watch(hub->loop, &c->source, LW_READ)) < 0) {
+    lw_conn_free(c);
+    return NULL;
+  }
+  return c;
+}
+
+static void close_fd(lw_conn *c) {
+  lw_loop *loop = c->hub->loop;
+  int fd;
+  if (c->shake) { /* the dial has lent its descriptor to the source: it closes it */
+    lw_dial_free(c->shake->dial);
+    c->shake->dial = NULL;
+  }
+  fd = c->source.fd;
+  lw_source_leave(loop, &c->source);
+  c->source.fd = -1;
+  if (fd >= 0) loop->sys->close(fd);
+}
+
+void lw_conn_free(lw_conn *c) {
+  if (!c) return;
+  if (c->hub) {
+    if (c->state == LW_CONN_OPEN && c->seat.open_count) --*c->seat.open_count;
+    close_fd(c);
+    lw_timer_leave(&c->hub->loop->timers, &c->deadline);
+    lw_session_clear(&c->session);
+    leave_hub(c);
+  }
+  drop_shake(c);
+  free(c->protocol);
+  free(c);
+}
+
+void *lw_conn_owner(const lw_conn *c) {
+  return c->owner;
+}
+
+void lw_conn_set_owner(lw_conn *c, void *owner) {
+  c->owner = owner;
+}
+
+lw_conn_state lw_conn_where(const lw_conn *c) {
+  return c->state;
+}
+
+int lw_conn_aborted(const lw_conn *c) {
+  return c->aborted;
+}
+
+int lw_conn_is_guest(const lw_conn *c) {
+  return c->session.role == LW_SERVER && !c->was_open;
+}
+
+lw_seat *lw_conn_seat(lw_conn *c) {
+  return &c->seat;
+}
+
+const lw_address *lw_conn_address(const lw_conn *c) {
+  return &c->address;
+}
+
+const char *lw_conn_protocol(const lw_conn *c) {
+  return c->protocol ? c->protocol : "";
+}
+
+int64_t lw_conn_received(const lw_conn *c) {
+  return c->received;
+}
+
+const lw_http_head *lw_conn_head(const lw_conn *c) {
+  return c->shake && c->shake->judged ? &c->shake->head : NULL;
+}
+
+int lw_conn_wants_upgrade(const lw_conn *c) {
+  return c->shake && c->shake->ask.upgrade;
+}
+
+/* ------------------------------------------------------ states and ends */
+
+/* The one function that changes the state. */
+static void enter(lw_conn *c, lw_conn_state state) {
+  if (c->seat.open_count && (c->state == LW_CONN_OPEN) != (state == LW_CONN_OPEN)) {
+    if (state == LW_CONN_OPEN) ++*c->seat.open_count;
+    else --*c->seat.open_count;
+  }
+  c->state = state;
+}
+
+static void set_deadline(lw_conn *c, int64_t after) {
+  c->progress = lw_loop_clock(c->hub->loop);
+  lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + after);
+}
+
+static void set_reason(lw_conn *c, const void *reason, size_t n) {
+  if (n > sizeof c->reason) n = sizeof c->reason;
+  if (n > 0) memcpy(c->reason, reason, n);
+  c->reason_length = (unsigned char)n;
+}
+
+/* The connection is over; what is left is LW_CONN_ENDED. */
+static void finish(lw_conn *c, int error) {
+  if (c->state == LW_CONN_CLOSED) return;
+  if (c->error == 0) c->error = error;
+  enter(c, LW_CONN_CLOSED);
+  lw_timer_stop(&c->hub->loop->timers, &c->deadline);
+  close_fd(c);
+  c->asked = c->opened = c->want_drain = 0;
+  c->failed = c->error != 0;
+  c->ended = 1;
+  lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+/* Everything is said. A client that closed cleanly leaves the end to the server (7.1.1); all others half-close. */
+static void linger(lw_conn *c) {
+  int client_waits = c->session.role == LW_CLIENT && c->session.state == LW_SESSION_CLOSED;
+  if (c->eof) {
+    finish(c, 0);
+    return;
+  }
+  if (!client_waits) c->hub->loop->sys->shutdown(c->source.fd, SHUT_WR);
+  enter(c, LW_CONN_LINGERING);
+  set_deadline(c, c->settings.close_timeout);
+}
+
+/* 1 when nothing more will be said and everything was. */
+static int all_said(const lw_conn *c) {
+  if (c->state == LW_CONN_CLOSING)
+    return c->session.state >= LW_SESSION_CLOSED && (c->mute || !lw_session_pending(&c->session));
+  return 0;
+}
+
+/* ---------------------------------------------------------------- output */
+
+/* 1: some went; 0: the system takes no more now; -1: it never will. */
+static int send_slices(lw_conn *c, const lw_slice *slices, int count) {
+  struct iovec parts[SLICES];
+  size_t total = 0;
+  ssize_t sent;
+  for (int i = 0; i < count; i++) {
+    parts[i].iov_base = (void *)(uintptr_t)slices[i].bytes;
+    parts[i].iov_len = slices[i].n;
+    total += slices[i].n;
+  }
+  sent = c->hub->loop->sys->sendv(c->source.fd, parts, count);
+  if (sent < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS ? 0 : -1;
+  lw_session_sent(&c->session, (size_t)sent);
+  c->progress = c->hub->loop->now;
+  return (size_t)sent == total;
+}
+
+/* The peer will never read it: what is queued is dropped, what it sent before may still be read. */
+static void go_mute(lw_conn *c) {
+  c->mute = 1;
+  c->blocked = 0;
+  c->readable = 1; /* a reset shows in the next read */
+  lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+static void note_drained(lw_conn *c) {
+  if (!c->want_drain || lw_session_buffered(&c->session) > c->settings.high_water / 2) return;
+  if (c->state == LW_CONN_OPEN) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+/* The output of a stalled connection is looked at again when this is over. */
+static void watch_stall(lw_conn *c) {
+  if (c->blocked || c->state != LW_CONN_OPEN) return;
+  set_deadline(c, LW_WRITE_STALL);
+}
+
+static void flush(lw_conn *c) {
+  lw_slice slices[SLICES];
+  int count, went = 1;
+  if (c->state <= LW_CONN_DIALING || c->state >= LW_CONN_LINGERING || c->mute) return;
+  while (went > 0 && (count = lw_session_output(&c->session, slices, SLICES)) != 0) {
+    if (count < 0) {
+      finish(c, count);
+      return;
+    }
+    went = send_slices(c, slices, count);
+  }
+  if (went < 0) {
+    go_mute(c);
+    return;
+  }
+  if (went == 0) watch_stall(c);
+  c->blocked = went == 0;
+  note_drained(c);
+}
+
+/* What the poller should tell of this connection. */
+static unsigned interest(const lw_conn *c) {
+  unsigned want = c->blocked && !c->mute ? LW_WRITE : 0;
+  if (c->state == LW_CONN_ASKED || c->eof) return want;
+  if (c->paused) return want | LW_FAULT;
+  return want | LW_READ;
+}
+
+static void set_interest(lw_conn *c) {
+  int err;
+  if (c->state <= LW_CONN_DIALING || c->state == LW_CONN_CLOSED || c->source.fd < 0) return;
+  err = lw_source_watch(c->hub->loop, &c->source, interest(c));
+  if (err < 0) finish(c, err);
+}
+
+/* Output has been queued by somebody: it goes when the turn is over at the latest. */
+static void mark_dirty(lw_conn *c) {
+  if (c->dirty) return;
+  c->dirty = 1;
+  c->dirty_next = c->hub->dirty;
+  c->hub->dirty = c;
+}
+
+static void settle(lw_conn *c) {
+  if (all_said(c)) linger(c);
+  set_interest(c);
+}
+
+void lw_hub_flush(lw_hub *hub) {
+  while (hub->dirty) {
+    lw_conn *c = hub->dirty;
+    hub->dirty = c->dirty_next;
+    c->dirty = 0;
+    if (!c->blocked) flush(c);
+    settle(c);
+  }
+}
+
+void lw_hub_turn(lw_hub *hub) {
+  lw_hub_flush(hub);
+  hub->epoch++;
+}
+
+/* ----------------------------------------------------------------- input */
+
+/* One read. Returns the bytes got, 0 for none; sets eof. */
+static size_t receive(lw_conn *c, unsigned char *bytes, size_t room) {
+  lw_loop *loop = c->hub->loop;
+  ssize_t got;
+  c->readable = 0;
+  got = loop->sys->recv(c->source.fd, bytes, room);
+  if (got > 0) {
+    c->received = loop->now;
+    return (size_t)got;
+  }
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
+  c->eof = 1;
+  if (got < 0) go_mute(c);
+  return 0;
+}
+
+/* Reads for the session: into the message under way, or into the loop's buffer. */
+static void receive_frames(lw_conn *c) {
+  size_t room, got;
+  unsigned char *bytes = lw_session_space(&c->session, LW_RECEIVE_SIZE, LW_DIRECT_SIZE, &room);
+  if (bytes) {
+    got = receive(c, bytes, room);
+    if (got > 0) lw_session_filled(&c->session, got);
+    return;
+  }
+  if (!(bytes = lw_loop_receive(c->hub->loop))) {
+    finish(c, LW_ERR_MEMORY);
+    return;
+  }
+  got = receive(c, bytes, LW_RECEIVE_SIZE);
+  if (got > 0) lw_session_feed(&c->session, bytes, got);
+}
+
+/* ------------------------------------------------------------- handshake */
+
+static int dial(lw_conn *c) {
+  shake *k = c->shake;
+  lw_dial_options options = {.host = k->host, .port = k->port, .family = c->settings.family,
+                             .no_delay = c->settings.no_delay};
+  int fd = -1, err = 0;
+  if (!k->dial) {
+    k->dial = lw_dial_start(c->hub->loop, &options, &c->source, &err);
+    if (!k->dial) return err;
+  }
+  err = lw_dial_next(k->dial, &fd);
+  if (err <= 0) return err;
+  lw_dial_free(k->dial);
+  k->dial = NULL;
+  c->source.fd = fd;
+  enter(c, LW_CONN_SHAKING);
+  return 1;
+}
+
+/* Adds what the receive buffer holds to the head. 0 or a negative lw_err. */
+static int keep_head(shake *k, const unsigned char *bytes, size_t n) {
+  if (k->used + n > k->capacity) {
+    size_t capacity = k->capacity * 2 > k->used + n ? k->capacity * 2 : k->used + n;
+    unsigned char *grown = realloc(k->bytes, capacity);
+    if (!grown) return LW_ERR_MEMORY;
+    k->bytes = grown;
+    k->capacity = capacity;
+  }
+  memcpy(k->bytes + k->used, bytes, n);
+  k->used += n;
+  return 0;
+}
+
+/* 1 once a whole head is there and parsed; 0, or a negative lw_err. */
+static int parse_head(lw_conn *c) {
+  shake *k = c->shake;
+  long size = lw_http_end(k->bytes, k->used, c->settings.max_header_size, &k->scanned);
+  int err;
+  if (size <= 0) return (int)size;
+  k->head_size = (size_t)size;
+  if (!k->head.fields) {
+    k->head.fields = calloc(c->settings.max_header_count, sizeof *k->head.fields);
+    if (!k->head.fields) return LW_ERR_MEMORY;
+    k->head.max_fields = c->settings.max_header_count;
+  }
+  k->head.count = 0;
+  err = c->session.role == LW_SERVER ? lw_http_request(&k->head, k->bytes, k->head_size)
+                                     : lw_http_response(&k->head, k->bytes, k->head_size);
+  if (err < 0) return err;
+  k->judged = 1;
+  return 1;
+}
+
+/* Frames that came with the head go to the session. 0 or LW_ERR_MEMORY. */
+static int feed_rest(lw_conn *c) {
+  shake *k = c->shake;
+  lw_session_feed(&c->session, k->bytes + k->head_size, k->used - k->head_size);
+  return lw_session_stash(&c->session);
+}
+
+/* The handshake is done. 0 or a negative lw_err. */
+static int open_conn(lw_conn *c, lw_slice protocol) {
+  int err = feed_rest(c);
+  if (err < 0) return err;
+  if (protocol.n > 0 && !(c->protocol = strndup((const char *)protocol.bytes, protocol.n))) return LW_ERR_MEMORY;
+  lw_timer_stop(&c->hub->loop->timers, &c->deadline);
+  c->opened = 1;
+  return 0;
+}
+
+/* A 1xx before the answer (RFC 9110, 15.2) is passed over. */
+static void skip_head(shake *k) {
+  memmove(k->bytes, k->bytes + k->head_size, k->used - k->head_size);
+  k->used -= k->head_size;
+  k->head_size = k->scanned = 0;
+  k->judged = 0;
+}
+
+/* The server's answer. 1: open, 0: not all here, or a negative lw_err. */
+static int take_response(lw_conn *c) {
+  shake *k = c->shake;
+  lw_handshake_offer offer = {.protocols = k->protocols};
+  lw_slice protocol, extensions;
+  int got;
+  while ((got = parse_head(c)) > 0 && k->head.status >= 100 && k->head.status < 200 && k->head.status != 101)
+    skip_head(k);
+  if (got <= 0) return got;
+  got = lw_handshake_response(&k->head, &offer, k->key, &protocol, &extensions);
+  if (got < 0) return got;
+  got = open_conn(c, protocol);
+  return got < 0 ? got : 1;
+}
+
+/* The client's question. 1: asked, 0: not all here, or a negative lw_err. */
+static int take_request(lw_conn *c) {
+  shake *k = c->shake;
+  int got = parse_head(c);
+  if (got <= 0) return got;
+  c->head_only = lw_slice_equals(k->head.method, "HEAD") != 0;
+  got = lw_handshake_judge(&k->head, &k->ask);
+  if (got < 0) return got;
+  enter(c, LW_CONN_ASKED);
+  c->asked = 1;
+  return 1;
+}
+
+/* A request that breaks the rules gets its status, and the reason in a line of text. */
+static void refuse(lw_conn *c, int err) {
+  const char *why = lw_strerror(err);
+  char body[256];
+  size_t n = strlen(why);
+  if (n > sizeof body - 1) n = sizeof body - 1;
+  memcpy(body, why, n);
+  body[n++] = '\n';
+  lw_conn_respond(c, lw_handshake_status(err), NULL, body, n);
+}
+
+/* Reads and judges the head. 1 when the state has changed. */
+static int shake_hands(lw_conn *c) {
+  unsigned char *bytes;
+  size_t n;
+  int got;
+  if (!c->readable) return 0;
+  if (!(bytes = lw_loop_receive(c->hub->loop))) {
+    finish(c, LW_ERR_MEMORY);
+    return 1;
+  }
+  n = receive(c, bytes, LW_RECEIVE_SIZE);
+  got = n > 0 ? keep_head(c->shake, bytes, n) : 0;
+  if (got == 0 && n > 0) got = c->session.role == LW_SERVER ? take_request(c) : take_response(c);
+  if (got == 0 && c->eof) got = LW_ERR_EOF;
+  if (got >= 0) return got;
+  if (c->session.role == LW_SERVER && got != LW_ERR_EOF && got != LW_ERR_MEMORY) refuse(c, got);
+  else finish(c, got);
+  return 1;
+}
+
+int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
+  int err;
+  if (c->state != LW_CONN_ASKED || !c->shake->ask.upgrade) return LW_ERR_CLOSED;
+  err = lw_handshake_switch(&c->session.out, &c->hub->loop->pool, c->shake->ask.key, protocol, NULL, headers);
+  if (err == 0) err = open_conn(c, protocol);
+  if (err < 0) {
+    finish(c, err);
+    return err;
+  }
+  c->asked = 0;
+  drop_shake(c);
+  mark_dirty(c);
+  lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+  return 0;
+}
+
+int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *body, size_t n) {
+  int err;
+  if (c->state < LW_CONN_SHAKING || c->state > LW_CONN_ASKED || c->opened) return LW_ERR_CLOSED;
+  err = lw_handshake_respond(&c->session.out, &c->hub->loop->pool, status, headers, body, n, c->head_only);
+  if (err < 0) {
+    finish(c, err);
+    return err;
+  }
+  c->asked = 0;
+  c->session.state = LW_SESSION_FAILED; /* no frames will follow, in or out */
+  enter(c, LW_CONN_CLOSING);
+  drop_shake(c);
+  set_deadline(c, c->settings.close_timeout);
+  mark_dirty(c);
+  return 0;
+}
+
+/* ---------------------------------------------------------------- a turn */
+
+/* The deadline's time has come: what it means depends on the state. */
+static void expire(lw_conn *c) {
+  int64_t limit = c->settings.close_timeout;
+  int64_t now = c->hub->loop->now;
+  if (c->state < LW_CONN_OPEN) {
+    finish(c, LW_ERR_TIMEOUT);
+    return;
+  }
+  if (c->state == LW_CONN_OPEN) {
+    if (!c->blocked) return;
+    limit = LW_WRITE_STALL;
+  }
+  if (now < c->progress + limit) /* bytes went meanwhile */
+    lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + limit);
+  else
+    finish(c, c->state == LW_CONN_OPEN ? LW_ERR_STALL : 0);
+}
+
+/* A paused connection that has become ready may have been reset: that is told now (API: pause). */
+static void check_reset(lw_conn *c) {
+  int reset = 0;
+  socklen_t size = sizeof reset;
+  if (c->hub->loop->sys->getsockopt(c->source.fd, SOL_SOCKET, SO_ERROR, &reset, &size) == 0 && reset == 0) return;
+  c->mute = 1;
+  finish(c, 0);
+}
+
+void lw_conn_ready(lw_conn *c, unsigned why) {
+  if (c->state == LW_CONN_CLOSED) return;
+  if (why & (LW_READ | LW_FAULT)) {
+    if (c->paused) check_reset(c);
+    else c->readable = 1;
+  }
+  if (why & LW_WRITE) c->blocked = 0;
+  if (why & LW_DUE) expire(c);
+  if (c->orphan && c->state != LW_CONN_CLOSED) lw_conn_close(c, 0, NULL, 0);
+}
+
+/* A session's event in the words of a connection. 1 if there is something to tell. */
+static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
+  to->bytes = from->bytes;
+  to->n = from->n;
+  to->binary = from->binary;
+  switch (from->kind) {
+    case LW_EVENT_MESSAGE: to->kind = LW_CONN_MESSAGE; return 1;
+    case LW_EVENT_PING: to->kind = LW_CONN_PING; return 1;
+    case LW_EVENT_PONG: to->kind = LW_CONN_PONG; return 1;
+    case LW_EVENT_CLOSE:
+      c->code = from->code;
+      set_reason(c, from->bytes, from->n);
+      break;
+    case LW_EVENT_FAILURE:
+      c->error = from->error;
+      c->close_code = from->code;
+      break;
+  }
+  enter(c, LW_CONN_CLOSING);
+  set_deadline(c, c->settings.close_timeout);
+  return 0;
+}
+
+/* 1 if both Close frames went. Without a failure, and with ours on its way to the peer. */
+static int was_clean(const lw_conn *c) {
+  return c->error == 0 && c->code != 0 && c->session.last_length > 0 &&
+         c->session.last_sent == c->session.last_length;
+}
+
+static int end_event(lw_conn *c, lw_conn_event *event) {
+  event->error = c->error;
+  event->close_code = c->close_code;
+  event->kind = c->failed ? LW_CONN_FAILED : LW_CONN_ENDED;
+  if (c->failed) {
+    c->failed = 0;
+    return 1;
+  }
+  c->ended = 0;
+  event->clean = was_clean(c);
+  event->code = c->error == 0 && c->code ? c->code : 1006;
+  event->bytes = c->reason;
+  event->n = c->reason_length;
+  return 1;
+}
+
+/* In LW_CONN_OPEN and CLOSING: 1 with an event, 0 when there is nothing more. */
+static int next_open(lw_conn *c, lw_conn_event *event) {
+  lw_event got;
+  while (c->state == LW_CONN_OPEN || c->state == LW_CONN_CLOSING) {
+    if (c->paused) return 0;
+    if (c->want_drain && c->state == LW_CONN_OPEN && lw_session_buffered(&c->session) <= c->settings.high_water / 2) {
+      c->want_drain = 0;
+      event->kind = LW_CONN_DRAIN;
+      return 1;
+    }
+    if (lw_session_next(&c->session, &got)) {
+      if (translate(c, &got, event)) return 1;
+    } else if (c->eof && c->session.state < LW_SESSION_CLOSED) {
+      finish(c, 0);
+    } else if (c->readable && !c->eof) {
+      receive_frames(c);
+    } else {
+      return 0;
+    }
+  }
+  return 0;
+}
+
+/* Drains what still comes, so that no reset eats what was said last (RFC 9112, 9.6). */
+static void drain(lw_conn *c) {
+  unsigned char *bytes = lw_loop_receive(c->hub->loop);
+  if (!c->readable || !bytes) return;
+  receive(c, bytes, LW_RECEIVE_SIZE);
+  if (c->eof) finish(c, 0);
+}
+
+int lw_conn_next(lw_conn *c, lw_conn_event *event) {
+  memset(event, 0, sizeof *event);
+  if (c->state == LW_CONN_DIALING) {
+    int err = dial(c);
+    if (err < 0) finish(c, err);
+    if (err > 0) flush(c);
+  }
+  if (c->state == LW_CONN_SHAKING && !c->opened) shake_hands(c);
+  if (c->asked) {
+    c->asked = 0;
+    event->kind = LW_CONN_REQUEST;
+    return 1;
+  }
+  if (c->opened) {
+    c->opened = 0;
+    drop_shake(c);
+    enter(c, LW_CONN_OPEN);
+    c->was_open = 1;
+    event->kind = LW_CONN_OPENED;
+    return 1;
+  }
+  if (next_open(c, event)) return 1;
+  if (c->state == LW_CONN_LINGERING) drain(c);
+  return c->ended ? end_event(c, event) : 0;
+}
+
+/* 1 when lw_conn_next has something without anything new from outside. */
+static int has_more(const lw_conn *c) {
+  if (c->asked || c->opened || c->ended) return 1;
+  if (c->state != LW_CONN_OPEN && c->state != LW_CONN_CLOSING) return 0;
+  if (c->paused) return 0;
+  return !lw_session_hungry(&c->session) || c->readable;
+}
+
+void lw_conn_rest(lw_conn *c) {
+  if (c->state != LW_CONN_CLOSED) {
+    if (lw_session_stash(&c->session) < 0) finish(c, LW_ERR_MEMORY);
+    if (!c->blocked) flush(c);
+    settle(c);
+  }
+  if (has_more(c)) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+/* -------------------------------------------------------------- messages */
+
+/* What a send came to: counted, and too much ends it. */
+static int sent(lw_conn *c, int err, size_t n) {
+  size_t queued;
+  if (err < 0) return err;
+  if (c->epoch != c->hub->epoch) {
+    c->epoch = c->hub->epoch;
+    c->epoch_content = 0;
+  }
+  c->epoch_content += n;
+  mark_dirty(c);
+  queued = lw_session_buffered(&c->session);
+  if (queued < c->settings.high_water) return 1;
+  c->want_drain = 1;
+  return 0;
+}
+
+/* 1 if n more bytes are too many for a peer that does not read. */
+static int too_slow(lw_conn *c, size_t n) {
+  size_t queued = lw_session_buffered(&c->session);
+  if (n <= c->settings.max_buffered && queued <= c->settings.max_buffered - n) return 0;
+  c->mute = 1;
+  finish(c, LW_ERR_SLOW);
+  return 1;
+}
+
+int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n) {
+  if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
+  if (too_slow(c, n)) return LW_ERR_SLOW;
+  return sent(c, lw_session_send(&c->session, opcode, bytes, n), n);
+}
+
+int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n) {
+  if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
+  if (too_slow(c, n)) return LW_ERR_SLOW;
+  return sent(c, lw_session_share(&c->session, chunk, n), n);
+}
+
+int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
+  int err;
+  if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
+  err = lw_session_ping(&c->session, bytes, n);
+  if (err == 0) mark_dirty(c);
+  return err;
+}
+
+void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n) {
+  if (c->state < LW_CONN_OPEN) {
+    if (c->aborted) return;
+    c->aborted = 1;
+    finish(c, LW_ERR_ABORTED);
+  } else if (c->state == LW_CONN_OPEN) {
+    lw_session_close(&c->session, code, reason, n);
+    enter(c, LW_CONN_CLOSING);
+    c->paused = 0;
+    set_deadline(c, c->settings.close_timeout);
+    mark_dirty(c);
+    lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+  }
+}
+
+void lw_conn_terminate(lw_conn *c, const void *reason, size_t n) {
+  if (c->state == LW_CONN_CLOSED) return;
+  set_reason(c, reason, n);
+  c->code = 0;
+  c->mute = 1;
+  finish(c, c->state < LW_CONN_OPEN ? LW_ERR_ABORTED : 0);
+}
+
+void lw_conn_orphan(lw_conn *c) {
+  c->owner = NULL;
+  c->orphan = 1;
+  if (c->hub) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+void lw_conn_pause(lw_conn *c) {
+  if (c->state != LW_CONN_OPEN || c->paused) return;
+  c->paused = 1;
+  mark_dirty(c);
+}
+
+void lw_conn_resume(lw_conn *c) {
+  if (!c->paused) return;
+  c->paused = 0;
+  mark_dirty(c);
+  lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+size_t lw_conn_buffered(const lw_conn *c) {
+  size_t queued = lw_session_buffered(&c->session);
+  if (c->hub && c->epoch == c->hub->epoch && c->epoch_content > queued) return c->epoch_content;
+  return queued;
+}
+
+/* ------------------------------------------------------------ the loop's end */
+
+/* One try to say goodbye, without waiting for anything. */
+static void farewell(lw_conn *c) {
+  if (c->state == LW_CONN_OPEN) lw_conn_close(c, 1001, NULL, 0);
+  if (!c->blocked) flush(c);
+  if (c->source.fd >= 0 && c->state >= LW_CONN_OPEN && c->state < LW_CONN_CLOSED)
+    c->hub->loop->sys->shutdown(c->source.fd, SHUT_WR);
+}
+
+void lw_hub_clear(lw_hub *hub) {
+  int forked = lw_loop_forked(hub->loop);
+  while (hub->all) {
+    lw_conn *c = hub->all;
+    if (!forked) farewell(c);
+    enter(c, LW_CONN_CLOSED);
+    c->seat.open_count = NULL;
+    close_fd(c);
+    lw_timer_leave(&hub->loop->timers, &c->deadline);
+    lw_session_clear(&c->session);
+    drop_shake(c);
+    leave_hub(c);
+    c->hub = NULL;
+    if (!c->owner) lw_conn_free(c);
+  }
+}

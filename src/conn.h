@@ -1,0 +1,167 @@
+/*
+** conn.h -- the life of one WebSocket connection: net and session under one loop.
+**
+** Pull, never push: when the loop hands out a connection, say so with lw_conn_ready, take
+** its events with lw_conn_next until there is none (or enough), then lw_conn_rest. Every
+** other function may be called at any time, between two events too; none of them delivers.
+*/
+#ifndef LW_CONN_H
+#define LW_CONN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "err.h"
+#include "handshake.h"
+#include "http.h"
+#include "loop.h"
+#include "net.h"
+#include "session.h"
+#include "url.h"
+
+#pragma GCC visibility push(hidden)
+
+#define LW_WRITE_STALL INT64_C(30000000000) /* 30 s without a byte leaving end a connection */
+#define LW_DIRECT_SIZE ((size_t)256 * 1024) /* at most so much of a long message in one read */
+
+typedef struct lw_conn lw_conn;
+
+/* What the connections of one loop have in common. Zeroed but for `loop` is ready. */
+typedef struct lw_hub {
+  lw_loop *loop;
+  lw_conn *all;   /* every connection there is */
+  lw_conn *dirty; /* those with output that has not been tried yet */
+  uint64_t epoch; /* changes with each turn: output of the current one counts as buffered */
+} lw_hub;
+
+/* Tries to send what was written to connections since they were last flushed. */
+void lw_hub_flush(lw_hub *hub);
+/* The turn is over: flushes, and what was sent in it counts as buffered no longer. */
+void lw_hub_turn(lw_hub *hub);
+/* The loop is about to go: every connection makes one try to say 1001 and ends. Those without owner are freed. */
+void lw_hub_clear(lw_hub *hub);
+
+typedef struct lw_conn_settings {
+  lw_limits limits;
+  size_t high_water;         /* bytes queued from which a sender should wait */
+  size_t max_buffered;       /* bytes queued past which the peer is too slow */
+  int64_t handshake_timeout; /* nanoseconds */
+  int64_t close_timeout;
+  size_t max_header_size;
+  size_t max_header_count;
+  int family;
+  int no_delay;
+} lw_conn_settings;
+
+typedef enum lw_conn_state {
+  LW_CONN_DIALING,   /* client: a name is looked up, an address is tried */
+  LW_CONN_SHAKING,   /* the head of the request or response is awaited */
+  LW_CONN_ASKED,     /* server: the request is here, the answer is not decided */
+  LW_CONN_OPEN,      /* messages both ways */
+  LW_CONN_CLOSING,   /* the closing handshake is under way, or a failure is being told */
+  LW_CONN_LINGERING, /* everything is said and half-closed: what still comes is drained */
+  LW_CONN_CLOSED     /* the descriptor is closed; LW_CONN_ENDED is still to be taken, or was */
+} lw_conn_state;
+
+typedef enum lw_conn_event_kind {
+  LW_CONN_REQUEST, /* server, before it is open: see lw_conn_head, then accept, respond, or defer */
+  LW_CONN_OPENED,  /* the state is LW_CONN_OPEN from now on */
+  LW_CONN_MESSAGE, /* binary, bytes */
+  LW_CONN_PING,    /* bytes */
+  LW_CONN_PONG,    /* bytes */
+  LW_CONN_DRAIN,   /* a sender that was told to wait may go on */
+  LW_CONN_FAILED,  /* error, close_code; LW_CONN_ENDED follows */
+  LW_CONN_ENDED    /* the last one: code, clean, bytes is the reason */
+} lw_conn_event_kind;
+
+typedef struct lw_conn_event {
+  lw_conn_event_kind kind;
+  int binary;
+  int error;      /* why it failed: a negative lw_err */
+  int close_code; /* what we told a peer that broke the protocol, else 0 */
+  int code;  /* 1000-4999 as received; 1005: a Close without; 1006: none */
+  int clean; /* both Close frames went and the connection ended after them */
+  const unsigned char *bytes; /* until the connection is used again */
+  size_t n;
+} lw_conn_event;
+
+/* A connection's place in a server; server.c fills it, conn.c only keeps the count true. */
+typedef struct lw_seat {
+  struct lw_seat *prev, *next; /* among the server's; prev NULL: in none */
+  struct lw_server *server;
+  lw_conn *conn;
+  struct lw_subscription *subscriptions;
+  size_t *open_count; /* of the server: its connections in LW_CONN_OPEN */
+} lw_seat;
+
+/*
+** A client. Nothing happens before the next turn. `kind` and `owner` as in loop.h: the
+** loop hands out the connection itself as the source's owner. The settings and the offer
+** are copied. NULL with *err.
+*/
+lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings,
+                         const lw_handshake_offer *offer, int kind, void *owner, int *err);
+/* A server's guest: takes the descriptor over, also when it fails. NULL with *err. */
+lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
+                       const lw_address *address, int kind, int *err);
+/* At any time, hub gone or not: closes the descriptor and forgets everything. */
+void lw_conn_free(lw_conn *c);
+/* The owner is gone: the connection ends politely and says LW_CONN_ENDED to whoever asks. */
+void lw_conn_orphan(lw_conn *c);
+
+void *lw_conn_owner(const lw_conn *c);
+void lw_conn_set_owner(lw_conn *c, void *owner);
+lw_conn_state lw_conn_where(const lw_conn *c);
+/* 1 when close() was called before it was open. */
+int lw_conn_aborted(const lw_conn *c);
+/* 1 for a server's connection whose LW_CONN_OPENED was not taken: there is no socket for it yet. */
+int lw_conn_is_guest(const lw_conn *c);
+lw_seat *lw_conn_seat(lw_conn *c);
+const lw_address *lw_conn_address(const lw_conn *c); /* a guest's */
+
+/* --- a turn --- */
+
+void lw_conn_ready(lw_conn *c, unsigned why);
+/* 1 with the next event, or 0. */
+int lw_conn_next(lw_conn *c, lw_conn_event *event);
+/* Done with it for now: sends what is queued, keeps what was not taken, waits for what comes next. */
+void lw_conn_rest(lw_conn *c);
+
+/* --- the handshake --- */
+
+/* The request (server: from LW_CONN_REQUEST until the answer) or the response (client: until LW_CONN_ENDED was taken); NULL when there is none. */
+const lw_http_head *lw_conn_head(const lw_conn *c);
+/* 1 if the request wants to become a WebSocket. */
+int lw_conn_wants_upgrade(const lw_conn *c);
+/* The subprotocol agreed on, "" for none. */
+const char *lw_conn_protocol(const lw_conn *c);
+/* The 101. `headers` are lines, or NULL. 0, or a negative lw_err: then it ends. Only in LW_CONN_ASKED. */
+int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers);
+/* Any other answer, after which it ends. Only before LW_CONN_OPEN. */
+int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *body, size_t n);
+
+/* --- messages --- */
+
+/*
+** 1: queued, below the high-water mark. 0: queued, but wait for LW_CONN_DRAIN. LW_ERR_CLOSED:
+** not open, nothing queued. LW_ERR_SLOW: too much is queued already, the connection has
+** ended. LW_ERR_MEMORY: nothing queued.
+*/
+int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n);
+/* A frame of lw_session_frame with n bytes of content, shared. As lw_conn_send. */
+int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n);
+int lw_conn_ping(lw_conn *c, const void *bytes, size_t n);
+/* Queued messages go first. Before it is open: fails the attempt. code 0: without. */
+void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n);
+/* Drops the connection at once: 1006 with this reason. */
+void lw_conn_terminate(lw_conn *c, const void *reason, size_t n);
+void lw_conn_pause(lw_conn *c);
+void lw_conn_resume(lw_conn *c);
+/* Content queued and not handed to the system; all of the current turn's counts. */
+size_t lw_conn_buffered(const lw_conn *c);
+/* loop->now when bytes last came; 0: never. */
+int64_t lw_conn_received(const lw_conn *c);
+
+#pragma GCC visibility pop
+#endif
