@@ -1,0 +1,72 @@
+--- WebSocket client and server with the browser's API.
+-- The table of contents: what the core does in C is named here, what needs no C is written here.
+-- @module lunawire
+local core = require "lunawire.core"
+
+local huge = math.huge
+
+local lunawire = {
+  _VERSION = "lunawire 0.1.0",
+  WebSocket = core.WebSocket,
+  WebSocketServer = core.WebSocketServer,
+  CloseCode = core.CloseCode,
+  setTimeout = core.setTimeout,
+  setInterval = core.setInterval,
+  clearTimeout = core.clearTimeout,
+  clearInterval = core.clearInterval,
+  step = core.step,
+  stop = core.stop,
+  flush = core.flush,
+  fd = core.fd,
+  timeout = core.timeout,
+  watch = core.watch,
+  onsignal = core.onsignal,
+  now = core.now,
+}
+
+core.module(lunawire) -- where the core looks for `onerror`
+
+--- Turns the loop until nothing is left that could call back, or the time is over.
+-- A Lua loop over `step`, so that Ctrl-C works. Raises InvalidStateError inside a handler,
+-- and what a handler raises while `lunawire.onerror` is unset.
+-- @tparam[opt] number timeout milliseconds
+-- @treturn boolean true if nothing is left
+function lunawire.run(timeout)
+  local deadline = timeout and core.now() + timeout
+  core.stopped() -- forgets a stop() that no run was there to hear
+  while core.pending() do
+    local left = deadline and deadline - core.now() or huge
+    if left <= 0 then
+      break
+    end
+    core.step(left)
+    if core.stopped() then
+      break
+    end
+  end
+  return not core.pending()
+end
+
+--- The three functions by which cqueues and its like wait for a foreign loop.
+lunawire.loop = {
+  pollfd = function()
+    return core.fd()
+  end,
+  events = function()
+    return "r"
+  end,
+  timeout = function() -- in seconds
+    local ms = core.timeout()
+    return ms and ms / 1000
+  end,
+}
+
+-- What later versions will have says so, instead of being nil.
+local absent = {}
+for _, name in ipairs { "ReconnectingWebSocket", "heartbeat", "go", "sleep", "connect", "ArrayBuffer", "Blob" } do
+  absent[name] = function()
+    error("lunawire." .. name .. " is not available in this build", 2)
+  end
+end
+
+return setmetatable(lunawire, { __index = absent })

@@ -1,0 +1,222 @@
+/*
+** lua_box.c -- what the classes share: boxes, error objects, the host.
+*/
+#include "lua_box.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char host_key, error_key; /* addresses are registry keys */
+
+#define LONGEST 1e15 /* milliseconds: far beyond any clock, safe as nanoseconds in 64 bits after clamping */
+
+/* ------------------------------------------------------------------ errors */
+
+/* error:__tostring() -- "script.lua:3: SyntaxError: …" */
+static int error_tostring(lua_State *L) {
+  static const char *const parts[] = {"where", "name", "message"};
+  luaL_checktype(L, 1, LUA_TTABLE);
+  for (int i = 0; i < 3; i++) {
+    lua_pushstring(L, parts[i]);
+    lua_rawget(L, 1);
+    if (!lua_isstring(L, -1)) {
+      lua_pop(L, 1);
+      lua_pushliteral(L, "");
+    }
+    if (i == 1) lua_pushliteral(L, ": ");
+  }
+  lua_concat(L, 4);
+  return 1;
+}
+
+static void push_error_metatable(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &error_key);
+  if (!lua_isnil(L, -1)) return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 2);
+  lua_pushliteral(L, "lunawire.Error");
+  lua_setfield(L, -2, "__name");
+  lua_pushcfunction(L, error_tostring);
+  lua_setfield(L, -2, "__tostring");
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
+}
+
+int lw_raise(lua_State *L, const char *name, const char *format, ...) {
+  char message[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  luaL_checkstack(L, 6, "error object");
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "name");
+  lua_pushstring(L, message);
+  lua_setfield(L, -2, "message");
+  luaL_where(L, 1);
+  lua_setfield(L, -2, "where");
+  push_error_metatable(L);
+  lua_setmetatable(L, -2);
+  lua_error(L);
+  __builtin_unreachable();
+}
+
+int lw_raise_err(lua_State *L, const char *what, int err) {
+  if (err == LW_ERR_FORKED)
+    lw_raise(L, "InvalidStateError", "%s: this process has forked since the loop was made", what);
+  lw_raise(L, err == LW_ERR_MEMORY ? "MemoryError" : "SystemError", "%s: %s", what, lw_strerror(err));
+}
+
+const char *lw_typename(lua_State *L, int index) {
+  if (lua_isnoneornil(L, index)) return "nil";
+  if (luaL_getmetafield(L, index, "__name")) {
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, index);
+    lua_pop(L, 1); /* the metatable keeps it */
+    return name;
+  }
+  return luaL_typename(L, index);
+}
+
+void lw_check_function(lua_State *L, int index, const char *what) {
+  if (lua_isfunction(L, index)) return;
+  if (luaL_getmetafield(L, index, "__call")) {
+    lua_pop(L, 1);
+    return;
+  }
+  lw_raise(L, "TypeError", "%s: a function expected, got %s", what, lw_typename(L, index));
+}
+
+int64_t lw_check_milliseconds(lua_State *L, int index, const char *what, int64_t otherwise) {
+  lua_Number ms;
+  if (lua_isnoneornil(L, index)) return otherwise;
+  if (lua_type(L, index) != LUA_TNUMBER)
+    lw_raise(L, "TypeError", "%s: milliseconds expected, got %s", what, lw_typename(L, index));
+  ms = lua_tonumber(L, index);
+  if (isnan(ms) || isinf(ms))
+    lw_raise(L, "TypeError", "%s: milliseconds expected, got %s", what, isnan(ms) ? "nan" : "infinity");
+  if (ms < 0) return 0;
+  if (ms > LONGEST / 1e3) ms = LONGEST / 1e3;
+  return (int64_t)(ms * 1e6);
+}
+
+/* ------------------------------------------------------------------- host */
+
+static int host_gc(lua_State *L);
+
+lw_host *lw_host_push(lua_State *L) {
+  lw_host *host;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
+  if (!lua_isnil(L, -1)) return lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  host = lua_newuserdatauv(L, sizeof *host, LW_HOST_VALUES);
+  memset(host, 0, sizeof *host);
+  lua_createtable(L, 0, 3);
+  lua_pushcfunction(L, host_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushliteral(L, "lunawire.loop");
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LW_HOST_LIVING);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LW_HOST_SIGNALS);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
+  host->loop = lw_loop_new(&lw_sys_real, NULL);
+  if (!host->loop) lw_raise_err(L, "lunawire", LW_ERR_MEMORY);
+  host->hub.loop = host->loop;
+  return host;
+}
+
+/* The state is about to go: every connection makes one try to say goodbye (API, Lifetime). */
+static int host_gc(lua_State *L) {
+  lw_host *host = lua_touserdata(L, 1);
+  if (!host || !host->loop) return 0;
+  lw_hub_clear(&host->hub);
+  lw_signals_free(host->signals);
+  host->signals = NULL;
+  lw_loop_free(host->loop);
+  host->loop = host->hub.loop = NULL;
+  return 0;
+}
+
+lw_host *lw_host_of(lua_State *L) {
+  return lua_touserdata(L, LW_HOST);
+}
+
+lw_host *lw_host_check(lua_State *L) {
+  lw_host *host = lw_host_of(L);
+  if (!host->loop) lw_raise(L, "InvalidStateError", "lunawire: the Lua state is being closed");
+  if (lw_loop_forked(host->loop)) lw_raise_err(L, "lunawire", LW_ERR_FORKED);
+  return host;
+}
+
+/* ------------------------------------------------------------------ boxes */
+
+/* Free places are chained through the table of the living, so it stays dense. */
+void lw_box_live(lua_State *L, lw_box *box, int index) {
+  lw_host *host = box->host;
+  int slot;
+  if (box->slot) return;
+  index = lua_absindex(L, index);
+  lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
+  slot = host->free_slot ? host->free_slot : host->slots + 1;
+  if (host->free_slot) {
+    lua_rawgeti(L, -1, slot);
+    host->free_slot = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pushvalue(L, index);
+  lua_rawseti(L, -2, slot); /* may raise only for a new place */
+  lua_pop(L, 1);
+  if (slot > host->slots) host->slots = slot;
+  box->slot = slot;
+}
+
+void lw_box_die(lua_State *L, lw_box *box) {
+  lw_host *host = box->host;
+  if (!box->slot) return;
+  lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
+  lua_pushinteger(L, host->free_slot);
+  lua_rawseti(L, -2, box->slot);
+  lua_pop(L, 1);
+  host->free_slot = box->slot;
+  box->slot = 0;
+}
+
+void lw_box_push(lua_State *L, const lw_box *box) {
+  lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
+  lua_rawgeti(L, -1, box->slot);
+  lua_remove(L, -2);
+}
+
+void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods) {
+  lua_createtable(L, 0, 8);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lw_host_push(L);
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, metamethods, 2);
+}
+
+void *lw_box_test(lua_State *L, int index) {
+  void *box = lua_touserdata(L, index);
+  int same;
+  if (!box || !lua_getmetatable(L, index)) return NULL;
+  same = lua_rawequal(L, -1, lua_upvalueindex(2));
+  lua_pop(L, 1);
+  return same ? box : NULL;
+}
+
+void *lw_box_check(lua_State *L, int index, const char *name) {
+  void *box = lw_box_test(L, index);
+  if (!box) lw_raise(L, "TypeError", "%s expected, got %s", name, lw_typename(L, index));
+  return box;
+}

@@ -1,0 +1,88 @@
+/*
+** lua_box.h -- what the classes share: boxes, error objects, the host.
+**
+** Every C function of this floor is a closure whose first upvalue is the host: the one
+** userdata of a Lua state that owns the loop. A box is a userdata of ours; while the loop
+** may still call back for it, it stands in the host's table of the living, at its slot.
+*/
+#ifndef LW_LUA_BOX_H
+#define LW_LUA_BOX_H
+
+#include "conn.h"
+#include "loop.h"
+#include "lua_compat.h"
+#include "sig.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Who owns what the loop hands out. */
+enum { LW_KIND_TIMER = 1, LW_KIND_SOCKET, LW_KIND_SERVER, LW_KIND_WATCH, LW_KIND_SIGNAL };
+
+typedef struct lw_host {
+  lw_loop *loop; /* NULL: closed, with the state about to go */
+  lw_hub hub;
+  lw_signals *signals;
+  int free_slot;   /* first of the free places among the living; 0: none */
+  int slots;       /* places there are */
+  int waiting;     /* timers, watches and servers that keep `run` from ending */
+  int dispatching; /* a handler is running */
+  int stopping;    /* `run` was asked to return */
+} lw_host;
+
+/* The host's user values. */
+enum {
+  LW_HOST_LIVING = 1, /* slot -> box, or the next free slot */
+  LW_HOST_EVENTS,     /* metatables of events, see lua_event.h */
+  LW_HOST_MODULE,     /* the table whose `onerror` is asked */
+  LW_HOST_SIGNALS,    /* number -> function */
+  LW_HOST_TRACEBACK,  /* of the last error */
+  LW_HOST_VALUES = LW_HOST_TRACEBACK
+};
+
+#define LW_HOST lua_upvalueindex(1)
+
+/* Pushes the host of this state, made on first use; raises when there is no memory. */
+lw_host *lw_host_push(lua_State *L);
+/* The host of the running C function. Raises when the state is being closed or the process has forked. */
+lw_host *lw_host_check(lua_State *L);
+/* The same without the checks. */
+lw_host *lw_host_of(lua_State *L);
+
+/* The head of every box. */
+typedef struct lw_box {
+  lw_host *host;
+  int slot; /* among the living; 0: not there */
+} lw_box;
+
+/* Puts the box at `index` among the living; there already: nothing. May raise (then it is not). */
+void lw_box_live(lua_State *L, lw_box *box, int index);
+/* Takes it out; not there: nothing. Never raises. */
+void lw_box_die(lua_State *L, lw_box *box);
+/* Pushes a living box. */
+void lw_box_push(lua_State *L, const lw_box *box);
+
+/*
+** Makes a class: a metatable (left on the stack) with __name, __metatable, these
+** metamethods, and the host as every function's first upvalue. The metatable itself is
+** their second, so that lw_box_check can tell its own.
+*/
+void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods);
+/* The box at `index` if its metatable is the running function's second upvalue; NULL otherwise. */
+void *lw_box_test(lua_State *L, int index);
+/* The same, raising TypeError "<class> expected, got …". */
+void *lw_box_check(lua_State *L, int index, const char *name);
+
+/* Raises an error object: `name` as in the browser, `message`, and where the caller stood. */
+int lw_raise(lua_State *L, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4), noreturn));
+/* The same for a negative lw_err of the system or of memory. `what` says what was tried. */
+int lw_raise_err(lua_State *L, const char *what, int err) __attribute__((noreturn));
+/* "nil", "number", … or a class's __name: for messages. */
+const char *lw_typename(lua_State *L, int index);
+/* A function or callable at `index`, or raises TypeError naming `what`. */
+void lw_check_function(lua_State *L, int index, const char *what);
+/* Milliseconds at `index` as nanoseconds; absent: `otherwise`. Raises TypeError on NaN, infinity and what is no number. Negative is 0. */
+int64_t lw_check_milliseconds(lua_State *L, int index, const char *what, int64_t otherwise);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,76 @@
+/*
+** lua_event.h -- events, and the objects that have handlers and listeners for them
+** (WHATWG DOM: EventTarget; HTML: event handlers).
+*/
+#ifndef LW_LUA_EVENT_H
+#define LW_LUA_EVENT_H
+
+#include "lua_box.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef enum lw_event_type {
+  LW_ON_MESSAGE = 1,
+  LW_ON_CLOSE,
+  LW_ON_OPEN,
+  LW_ON_ERROR,
+  LW_ON_PING,
+  LW_ON_PONG,
+  LW_ON_DRAIN,
+  LW_ON_CONNECTION,
+  LW_ON_UPGRADE,
+  LW_ON_REQUEST,
+  LW_ON_SOCKETERROR,
+  LW_ON_SOCKETCLOSE,
+  LW_EVENT_TYPES
+} lw_event_type;
+
+/* "onmessage" … */
+const char *lw_event_handler_name(lw_event_type type);
+
+/* The head of a box that has handlers. Its first three user values belong to this file. */
+typedef struct lw_target {
+  lw_box box;
+  int handlers;  /* handlers and listeners set */
+  int listeners; /* 1 once addEventListener was used */
+} lw_target;
+
+enum { LW_TARGET_ONMESSAGE = 1, LW_TARGET_ONCLOSE, LW_TARGET_MORE, LW_TARGET_VALUES = LW_TARGET_MORE };
+
+/* Makes the events' metatables; once a state. The host is on top and stays. */
+void lw_event_open(lua_State *L);
+
+/*
+** Pushes a new event { target = value at `target` } with room for `more` further fields.
+** `binary` chooses the message's kind.
+*/
+void lw_event_push(lua_State *L, lw_event_type type, int binary, int target, int more);
+
+/* ws.on… as a value; pushes it (nil: none). */
+void lw_target_get(lua_State *L, int target, lw_event_type type);
+/* ws.on… = value at `value` (a function or nil; anything else raises TypeError). */
+void lw_target_set(lua_State *L, int target, lw_event_type type, int value);
+/* ws:addEventListener(type, fn [, options]) and back, with their arguments at 2, 3, 4 and the target at 1. `allowed`: bits of the types it has. */
+void lw_target_add(lua_State *L, unsigned allowed);
+void lw_target_remove(lua_State *L, unsigned allowed);
+/* 1 if somebody waits for this type. */
+int lw_target_wants(lua_State *L, int target, lw_event_type type);
+
+/*
+** Calls whoever waits for the event on top of the stack and pops it. A lone handler's
+** error is raised; with several listeners each runs, errors go to lw_event_report, and the
+** first that nobody took is raised at the end. Returns how many were called.
+*/
+int lw_target_deliver(lua_State *L, int target, lw_event_type type);
+
+/*
+** The error on top of the stack goes to lunawire.onerror with `source` (an index, or 0:
+** nil) and the traceback kept by lw_event_traceback: 1 and popped. Without an onerror: 0,
+** still on top. An error in onerror itself replaces it: 0.
+*/
+int lw_event_report(lua_State *L, int source);
+/* A message handler for lua_pcall: keeps the traceback, leaves the error as it is. Upvalue: host. */
+int lw_event_traceback(lua_State *L);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,726 @@
+/*
+** lua_server.c -- WebSocketServer.
+*/
+#include "lua_server.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http.h"
+#include "lua_option.h"
+#include "lua_socket.h"
+
+#define CLASS "WebSocketServer"
+
+typedef struct server_box {
+  lw_target target;
+  lw_server *server; /* NULL once its close was delivered */
+  int waiting;       /* it keeps `run` from ending */
+  int choosing;      /* `protocols` is a function */
+} server_box;
+
+enum { URL = LW_TARGET_VALUES + 1, CHOOSER, VALUES = CHOOSER };
+
+/*
+** A guest between its request and its answer: what an upgrade or request event acts on.
+** It is the owner of the connection meanwhile, so neither outlives the other unnoticed.
+*/
+typedef struct guest_box {
+  lw_box box;
+  lw_conn *conn; /* NULL: answered, or gone */
+  int deferred;
+} guest_box;
+
+enum { GUEST_REQUEST = 1, GUEST_VALUES = GUEST_REQUEST };
+
+static const char guest_key, guest_metatable_key; /* addresses as keys: an event's guest, the registry's metatable */
+
+enum { GET_PORT = 1, GET_URL, GET_HANDLER = 100 };
+
+#define SERVER_EVENTS                                                                                 \
+  (1u << LW_ON_CONNECTION | 1u << LW_ON_UPGRADE | 1u << LW_ON_REQUEST | 1u << LW_ON_MESSAGE |         \
+   1u << LW_ON_PING | 1u << LW_ON_PONG | 1u << LW_ON_DRAIN | 1u << LW_ON_SOCKETERROR |                \
+   1u << LW_ON_SOCKETCLOSE | 1u << LW_ON_ERROR | 1u << LW_ON_CLOSE)
+
+static server_box *check_server(lua_State *L) {
+  return lw_box_check(L, 1, CLASS);
+}
+
+/* ----------------------------------------------------------------- options */
+
+typedef struct server_options {
+  lw_conn_settings settings;
+  int port, backlog, reuse_port;
+  size_t max_connections;
+} server_options;
+
+static const lw_option known[] = {
+    LW_SOCKET_OPTIONS(server_options, settings),
+    {"port", LW_OPTION_INT, offsetof(server_options, port), 0, 65535},
+    {"backlog", LW_OPTION_INT, offsetof(server_options, backlog), 1, 65535},
+    {"reusePort", LW_OPTION_BOOLEAN, offsetof(server_options, reuse_port), 0, 0},
+    {"maxConnections", LW_OPTION_SIZE, offsetof(server_options, max_connections), 1, 1e9},
+    {"maxHeaderSize", LW_OPTION_SIZE, offsetof(server_options, settings.max_header_size), 128, 1 << 20},
+    {"maxHeaderCount", LW_OPTION_SIZE, offsetof(server_options, settings.max_header_count), 4, 10000},
+    {"host", LW_OPTION_OTHER, 0, 0, 0},
+    {"path", LW_OPTION_OTHER, 0, 0, 0},
+    {"resource", LW_OPTION_OTHER, 0, 0, 0},
+    {"origins", LW_OPTION_OTHER, 0, 0, 0},
+    {"protocols", LW_OPTION_OTHER, 0, 0, 0},
+    {"tls", LW_OPTION_ABSENT, 0, 0, 0},
+    {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
+    {"heartbeat", LW_OPTION_ABSENT, 0, 0, 0},
+    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
+
+static const char *string_option(lua_State *L, const char *name) {
+  if (lw_getfield(L, 2, name) == LUA_TNIL) return NULL;
+  if (lua_type(L, -1) != LUA_TSTRING || strlen(lua_tostring(L, -1)) != lua_rawlen(L, -1))
+    lw_raise(L, "TypeError", CLASS ": option \"%s\": a string without NUL expected, got %s", name,
+             lw_typename(L, -1));
+  return lua_tostring(L, -1); /* stays on the stack */
+}
+
+/* A list of strings (or one) as an array in a userdata; both stay on the stack. */
+static lw_strings *strings_option(lua_State *L, const char *name, int tokens) {
+  int source, count;
+  lw_strings *list;
+  const char **items;
+  lua_getfield(L, 2, name);
+  source = lua_gettop(L);
+  if (lua_isnil(L, source)) return NULL;
+  if (lua_type(L, source) == LUA_TSTRING) {
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, source);
+    lua_rawseti(L, -2, 1);
+    lua_replace(L, source);
+  }
+  if (!lua_istable(L, source))
+    lw_raise(L, "TypeError", CLASS ": option \"%s\": a list of strings expected, got %s", name, lw_typename(L, source));
+  count = (int)lua_rawlen(L, source);
+  list = lua_newuserdatauv(L, sizeof *list + (size_t)count * sizeof *items, 0);
+  items = (const char **)(void *)(list + 1);
+  for (int i = 0; i < count; i++) {
+    lua_rawgeti(L, source, i + 1);
+    items[i] = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    if (!items[i] || (tokens && !lw_http_is_token(items[i], lua_rawlen(L, -1))))
+      lw_raise(L, "TypeError", CLASS ": option \"%s\": item %d is no %s", name, i + 1,
+               tokens ? "subprotocol name" : "string");
+    lua_pop(L, 1); /* the list keeps it */
+  }
+  list->items = items;
+  list->count = (size_t)count;
+  return list;
+}
+
+static void default_settings(server_options *options) {
+  memset(options, 0, sizeof *options);
+  lw_socket_default_settings(&options->settings);
+  options->settings.limits.max_payload = 1024 * 1024;
+  options->settings.max_buffered = 16 * 1024 * 1024;
+}
+
+/* ws://host:port/ of what it listens on. */
+static void set_url(lua_State *L, int box, const lw_server *server) {
+  char address[LW_ADDRESS_TEXT];
+  int port = lw_address_text(lw_server_address(server), address);
+  if (lw_server_address(server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "ws+unix:%s", address);
+  else if (strchr(address, ':')) lua_pushfstring(L, "ws://[%s]:%d/", address, port);
+  else lua_pushfstring(L, "ws://%s:%d/", address, port);
+  lua_setiuservalue(L, box, URL);
+}
+
+/* What was to be listened on, for the message when that fails; pushed. */
+static const char *push_place(lua_State *L, const lw_listen_options *listen) {
+  if (listen->path) return lua_pushfstring(L, CLASS ": listen on %s", listen->path);
+  return lua_pushfstring(L, CLASS ": listen on %s:%d", listen->host ? listen->host : "127.0.0.1", (int)listen->port);
+}
+
+/* `protocols` may be a function, which then chooses for each request. */
+static lw_strings *protocols_option(lua_State *L, server_box *s, int box) {
+  lua_getfield(L, 2, "protocols");
+  if (lua_isfunction(L, -1)) {
+    lua_setiuservalue(L, box, CHOOSER);
+    s->choosing = 1;
+    return NULL;
+  }
+  return strings_option(L, "protocols", 1);
+}
+
+/* WebSocketServer(options): stack: class, options. */
+static int server_new(lua_State *L) {
+  lw_host *host = lw_host_check(L);
+  server_options values;
+  lw_server_options options;
+  server_box *s;
+  int err;
+  lua_settop(L, 2);
+  if (!lua_istable(L, 2)) lw_raise(L, "TypeError", CLASS ": a table of options expected, got %s", lw_typename(L, 2));
+  s = lua_newuserdatauv(L, sizeof *s, VALUES); /* 3 */
+  memset(s, 0, sizeof *s);
+  s->target.box.host = host;
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_setmetatable(L, 3);
+  default_settings(&values);
+  lw_options_read(L, 2, CLASS, known, &values);
+  memset(&options, 0, sizeof options);
+  options.settings = values.settings;
+  options.max_connections = values.max_connections;
+  options.listen.host = string_option(L, "host");
+  options.listen.path = string_option(L, "path");
+  options.listen.port = (unsigned short)values.port;
+  options.listen.backlog = values.backlog;
+  options.listen.reuse_port = values.reuse_port;
+  options.resource = string_option(L, "resource");
+  options.origins = strings_option(L, "origins", 0);
+  options.protocols = protocols_option(L, s, 3);
+  lw_box_live(L, &s->target.box, 3);
+  s->server = lw_server_new(&host->hub, &options, LW_KIND_SERVER, LW_KIND_SOCKET, s, &err);
+  if (!s->server) {
+    lw_box_die(L, &s->target.box);
+    lw_raise_err(L, push_place(L, &options.listen), err);
+  }
+  host->waiting++;
+  s->waiting = 1;
+  set_url(L, 3, s->server);
+  lua_settop(L, 3);
+  return 1;
+}
+
+static void stop_waiting(server_box *s) {
+  if (s->waiting) s->target.box.host->waiting--;
+  s->waiting = 0;
+}
+
+static int server_gc(lua_State *L) {
+  server_box *s = lw_box_test(L, 1);
+  if (!s) return 0;
+  stop_waiting(s);
+  lw_server_free(s->server);
+  s->server = NULL;
+  return 0;
+}
+
+/* ----------------------------------------------------------------- members */
+
+static int get_member(lua_State *L, const server_box *s, int member) {
+  char address[LW_ADDRESS_TEXT];
+  if (member == GET_URL) {
+    lua_getiuservalue(L, 1, URL);
+  } else if (member == GET_PORT) {
+    const char *url, *colon;
+    if (s->server) {
+      lua_pushinteger(L, lw_address_text(lw_server_address(s->server), address));
+      return 1;
+    }
+    lua_getiuservalue(L, 1, URL);
+    url = lua_tostring(L, -1);
+    colon = url ? strrchr(url, ':') : NULL;
+    lua_pushinteger(L, colon ? (lua_Integer)strtol(colon + 1, NULL, 10) : 0);
+  } else {
+    lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER));
+  }
+  return 1;
+}
+
+/* server:__index; upvalues: host, metatable, members. */
+static int server_index(lua_State *L) {
+  server_box *s = check_server(L);
+  lua_pushvalue(L, 2);
+  if (lw_rawget(L, lua_upvalueindex(3)) != LUA_TNUMBER) return 1;
+  return get_member(L, s, (int)lua_tointeger(L, -1));
+}
+
+static int server_newindex(lua_State *L) {
+  const char *name, *names[LW_EVENT_TYPES] = {NULL}, *near;
+  check_server(L);
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  if (lw_rawget(L, lua_upvalueindex(3)) == LUA_TNUMBER && lua_tointeger(L, -1) > GET_HANDLER) {
+    lw_target_set(L, 1, (lw_event_type)(lua_tointeger(L, -1) - GET_HANDLER), 3);
+    return 0;
+  }
+  name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : lw_typename(L, 2);
+  if (!lua_isnil(L, -1)) lw_raise(L, "TypeError", CLASS "'s \"%s\" is read-only", name);
+  for (int i = 1; i < LW_EVENT_TYPES; i++)
+    if (SERVER_EVENTS & 1u << i) names[i] = lw_event_handler_name((lw_event_type)i);
+  near = lw_nearest(name, names, LW_EVENT_TYPES, sizeof *names);
+  if (near) lw_raise(L, "TypeError", CLASS " has no member \"%s\" (did you mean \"%s\"?)", name, near);
+  lw_raise(L, "TypeError", CLASS " has no member \"%s\"", name);
+}
+
+static int server_len(lua_State *L) {
+  server_box *s = check_server(L);
+  lua_pushinteger(L, s->server ? (lua_Integer)lw_server_count(s->server) : 0);
+  return 1;
+}
+
+static int server_tostring(lua_State *L) {
+  server_box *s = check_server(L);
+  lua_getiuservalue(L, 1, URL);
+  lua_pushfstring(L, CLASS " (%s): %s", s->server ? "listening" : "closed",
+                  lua_isstring(L, -1) ? lua_tostring(L, -1) : "");
+  return 1;
+}
+
+/* ----------------------------------------------------------------- methods */
+
+/* The next of server:each(): upvalues: host, list, place. Sockets closed on the way are passed over. */
+static int each_next(lua_State *L) {
+  lua_Integer i = lua_tointeger(L, lua_upvalueindex(3));
+  for (;;) {
+    lw_lua_socket *s;
+    lua_rawgeti(L, lua_upvalueindex(2), (int)++i);
+    if (lua_isnil(L, -1)) return 1;
+    s = lw_socket_test(L, -1);
+    if (s && s->conn && lw_conn_where(s->conn) == LW_CONN_OPEN) break;
+    lua_pop(L, 1);
+  }
+  lua_pushinteger(L, i);
+  lua_replace(L, lua_upvalueindex(3));
+  return 1;
+}
+
+/* for socket in server:each() do … end */
+static int server_each(lua_State *L) {
+  server_box *s = check_server(L);
+  int list, n = 0;
+  lua_pushvalue(L, LW_HOST);
+  lua_createtable(L, s->server ? (int)lw_server_count(s->server) : 0, 0);
+  list = lua_gettop(L);
+  for (lw_conn *c = s->server ? lw_server_first(s->server) : NULL; c; c = lw_server_after(s->server, c)) {
+    const lw_lua_socket *socket = lw_conn_owner(c);
+    if (lw_conn_where(c) != LW_CONN_OPEN || !socket) continue;
+    lw_box_push(L, &socket->target.box);
+    lua_rawseti(L, list, ++n);
+  }
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, each_next, 3);
+  return 1;
+}
+
+static int push_count(lua_State *L, const char *what, long count) {
+  if (count < 0) lw_raise_err(L, what, (int)count);
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+/* server:publish(topic, data [, "binary"]) */
+static int server_publish(lua_State *L) {
+  server_box *s = check_server(L);
+  size_t topic_n, n;
+  lw_opcode opcode;
+  const char *topic, *data;
+  lw_host_check(L);
+  if (lua_type(L, 2) != LUA_TSTRING)
+    lw_raise(L, "TypeError", "publish: the topic must be a string, got %s", lw_typename(L, 2));
+  topic = lua_tolstring(L, 2, &topic_n);
+  data = lw_socket_check_data(L, 3, "publish", &n, &opcode);
+  return push_count(L, "publish", s->server ? lw_server_publish(s->server, NULL, topic, topic_n, opcode, data, n) : 0);
+}
+
+/* server:broadcast(data [, "binary"]) */
+static int server_broadcast(lua_State *L) {
+  server_box *s = check_server(L);
+  size_t n;
+  lw_opcode opcode;
+  const char *data;
+  lw_host_check(L);
+  data = lw_socket_check_data(L, 2, "broadcast", &n, &opcode);
+  return push_count(L, "broadcast", s->server ? lw_server_broadcast(s->server, opcode, data, n) : 0);
+}
+
+/* server:close([code [, reason]]) */
+static int server_close(lua_State *L) {
+  server_box *s = check_server(L);
+  size_t n;
+  const char *reason;
+  unsigned code = lw_socket_check_close(L, 2, 1, &reason, &n);
+  lw_host_check(L);
+  if (s->server) lw_server_close(s->server, code ? code : 1001, reason, n);
+  return 0;
+}
+
+static int add_listener(lua_State *L) {
+  check_server(L);
+  lw_target_add(L, SERVER_EVENTS);
+  return 0;
+}
+
+static int remove_listener(lua_State *L) {
+  check_server(L);
+  lw_target_remove(L, SERVER_EVENTS);
+  return 0;
+}
+
+/* ------------------------------------------------------------------ guests */
+
+static int guest_gc(lua_State *L) {
+  guest_box *g = lua_touserdata(L, 1);
+  if (g && g->conn) lw_conn_set_owner(g->conn, NULL);
+  if (g) g->conn = NULL;
+  return 0;
+}
+
+/* The guest an event at 1 speaks of; NULL: answered already, or gone. */
+static guest_box *check_guest(lua_State *L, const char *what) {
+  guest_box *g = NULL;
+  if (lua_istable(L, 1)) {
+    lua_rawgetp(L, 1, &guest_key);
+    g = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+  }
+  if (!g) lw_raise(L, "TypeError", "%s: an upgrade or request event expected, got %s", what, lw_typename(L, 1));
+  return g;
+}
+
+/* Status, headers, body at 2, 3, 4: the answer. Returns true if there was still somebody to answer. */
+static int respond(lua_State *L, const char *what, int least) {
+  guest_box *g = check_guest(L, what);
+  lua_Number status = lua_type(L, 2) == LUA_TNUMBER ? lua_tonumber(L, 2) : 0;
+  const char *headers, *body = "";
+  size_t n = 0;
+  lw_host_check(L);
+  if (status < least || status > 599 || status != (lua_Number)(int)status)
+    lw_raise(L, "TypeError", "%s: a status from %d to 599 expected, got %s", what, least,
+             lua_type(L, 2) == LUA_TNUMBER ? lua_tostring(L, 2) : lw_typename(L, 2));
+  lua_settop(L, 4);
+  headers = lw_socket_check_headers(L, 3, what);
+  if (!lua_isnil(L, 4)) {
+    if (lua_type(L, 4) != LUA_TSTRING) lw_raise(L, "TypeError", "%s: the body must be a string, got %s", what, lw_typename(L, 4));
+    body = lua_tolstring(L, 4, &n);
+  }
+  lua_pushboolean(L, g->conn && lw_conn_respond(g->conn, (int)status, headers, body, n) == 0);
+  return 1;
+}
+
+/* event:respond(status [, headers [, body]]) */
+static int event_respond(lua_State *L) {
+  return respond(L, "respond", 200);
+}
+
+/* event:reject([status [, headers [, body]]]): 403 unless told otherwise. */
+static int event_reject(lua_State *L) {
+  if (lua_isnoneornil(L, 2)) {
+    lua_settop(L, 4);
+    lua_pushinteger(L, 403);
+    lua_replace(L, 2);
+  }
+  return respond(L, "reject", 300);
+}
+
+/* event:defer(): the answer comes later, within handshakeTimeout. */
+static int event_defer(lua_State *L) {
+  guest_box *g = check_guest(L, "defer");
+  g->deferred = 1;
+  return 0;
+}
+
+/* The 101 with the event's protocol and headers; the event is at `event`. Returns 1 if it went. */
+static int accept_guest(lua_State *L, guest_box *g, int event) {
+  lw_slice protocol = {NULL, 0};
+  const char *headers;
+  size_t n = 0;
+  lua_getfield(L, event, "protocol");
+  if (!lua_isnil(L, -1)) {
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+    if (!name || (n > 0 && !lw_http_is_token(name, n)))
+      lw_raise(L, "TypeError", "accept: event.protocol is no subprotocol name");
+    protocol.bytes = (const unsigned char *)name;
+    protocol.n = n;
+  }
+  lua_getfield(L, event, "headers");
+  headers = lw_socket_check_headers(L, lua_gettop(L), "accept");
+  n = g->conn && lw_conn_accept(g->conn, protocol, headers) == 0;
+  lua_pop(L, 3);
+  return n != 0;
+}
+
+/* event:accept() */
+static int event_accept(lua_State *L) {
+  guest_box *g = check_guest(L, "accept");
+  lw_host_check(L);
+  lua_settop(L, 1);
+  lua_pushboolean(L, accept_guest(L, g, 1));
+  return 1;
+}
+
+static void set_slice(lua_State *L, const char *name, const void *bytes, size_t n) {
+  lua_pushlstring(L, bytes, n);
+  lua_setfield(L, -2, name);
+}
+
+/* event.request: method, target, path, query, headers, remoteAddress, remotePort. */
+static void push_request(lua_State *L, lw_conn *conn) {
+  const lw_http_head *head = lw_conn_head(conn);
+  lw_slice target = head->target;
+  const unsigned char *query = memchr(target.bytes, '?', target.n);
+  size_t path_n = query ? (size_t)(query - target.bytes) : target.n;
+  char address[LW_ADDRESS_TEXT];
+  lua_createtable(L, 0, 7);
+  set_slice(L, "method", head->method.bytes, head->method.n);
+  set_slice(L, "target", target.bytes, target.n);
+  set_slice(L, "path", target.bytes, path_n);
+  if (query) set_slice(L, "query", query + 1, target.n - path_n - 1);
+  lw_socket_push_headers(L, head);
+  lua_setfield(L, -2, "headers");
+  lua_pushinteger(L, lw_address_text(lw_conn_address(conn), address));
+  lua_setfield(L, -2, "remotePort");
+  lua_pushstring(L, address);
+  lua_setfield(L, -2, "remoteAddress");
+}
+
+/* Pushes a guest over the connection, which it owns from here on, with its request. */
+static guest_box *push_guest(lua_State *L, lw_conn *conn) {
+  guest_box *g = lua_newuserdatauv(L, sizeof *g, GUEST_VALUES);
+  memset(g, 0, sizeof *g);
+  g->box.host = lw_host_of(L);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &guest_metatable_key);
+  lua_setmetatable(L, -2);
+  push_request(L, conn);
+  lua_setiuservalue(L, -2, GUEST_REQUEST);
+  lw_box_live(L, &g->box, -1);
+  g->conn = conn;
+  lw_conn_set_owner(conn, g);
+  return g;
+}
+
+/* The guest's part is over: its connection has been answered, has become a socket, or is gone. */
+static void drop_guest(lua_State *L, lw_conn *conn) {
+  guest_box *g = lw_conn_owner(conn);
+  if (!g) return;
+  g->conn = NULL;
+  lw_conn_set_owner(conn, NULL);
+  lw_box_die(L, &g->box);
+}
+
+/* ---------------------------------------------------------------- delivery */
+
+static void refuse_plain(lw_conn *conn) {
+  static const char body[] = "this is a WebSocket server\n";
+  lw_conn_respond(conn, 426, NULL, body, sizeof body - 1);
+}
+
+/* Stack: …, server, guest. Pushes an event with request and guest. */
+static void push_guest_event(lua_State *L, lw_event_type type, int server, int guest) {
+  lw_event_push(L, type, 0, server, 4);
+  lua_getiuservalue(L, guest, GUEST_REQUEST);
+  lua_setfield(L, -2, "request");
+  lua_pushvalue(L, guest);
+  lua_rawsetp(L, -2, &guest_key);
+}
+
+/* A handler has failed while a guest waits for its answer: 500, then the error goes on. */
+static int fail_guest(lua_State *L, lw_conn *conn) {
+  static const char body[] = "the server's handler failed\n";
+  if (lw_conn_where(conn) == LW_CONN_ASKED) lw_conn_respond(conn, 500, NULL, body, sizeof body - 1);
+  drop_guest(L, conn);
+  return lua_error(L);
+}
+
+/* What protected steps need; they get it as a light userdata at 1. */
+typedef struct answer {
+  lw_conn *conn;
+  server_box *s;
+  lw_slice protocol;
+  int plain;
+  int called;
+} answer;
+
+/* protocols(offered, request): pushes what it chose. Stack: answer, server, guest. */
+static void choose(lua_State *L, const answer *a) {
+  lw_slice offered;
+  lua_getiuservalue(L, 2, CHOOSER);
+  lua_newtable(L);
+  for (size_t i = 0; lw_handshake_protocol(lw_conn_head(a->conn), i, &offered); i++) {
+    lua_pushlstring(L, (const char *)offered.bytes, offered.n);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_getiuservalue(L, 3, GUEST_REQUEST);
+  lua_call(L, 2, 1);
+}
+
+/* Stack: answer. Upvalue: host. Asks the handlers and gives the answer they come to. */
+static int answer_guest(lua_State *L) {
+  answer *a = lua_touserdata(L, 1);
+  lw_event_type type = a->plain ? LW_ON_REQUEST : LW_ON_UPGRADE;
+  guest_box *g;
+  lw_box_push(L, &a->s->target.box); /* 2 */
+  g = push_guest(L, a->conn);        /* 3 */
+  push_guest_event(L, type, 2, 3);   /* 4 */
+  if (!a->plain) {
+    if (a->s->choosing) choose(L, a);
+    else if (a->protocol.n > 0) lua_pushlstring(L, (const char *)a->protocol.bytes, a->protocol.n);
+    else lua_pushnil(L);
+    lua_setfield(L, 4, "protocol");
+  }
+  lua_pushvalue(L, 4);
+  if (lw_target_wants(L, 2, type)) a->called = lw_target_deliver(L, 2, type);
+  if (!a->plain && g->conn && !g->deferred && lw_conn_where(g->conn) == LW_CONN_ASKED) accept_guest(L, g, 4);
+  return 0;
+}
+
+static int deliver_request(lua_State *L, lw_conn *conn) {
+  lw_server *server = lw_conn_seat(conn)->server;
+  server_box *s = server ? lw_server_owner(server) : NULL;
+  answer a = {.conn = conn, .s = s, .protocol = {NULL, 0}};
+  lw_verdict verdict;
+  if (!s) return 0;
+  verdict = lw_server_judge(server, conn, &a.protocol);
+  if (verdict == LW_VERDICT_REFUSED) return 0;
+  lw_box_push(L, &s->target.box);
+  a.plain = verdict == LW_VERDICT_PLAIN;
+  if (a.plain && !lw_target_wants(L, -1, LW_ON_REQUEST)) {
+    lua_pop(L, 1);
+    refuse_plain(conn);
+    return 0;
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, LW_HOST);
+  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushvalue(L, LW_HOST);
+  lua_pushcclosure(L, answer_guest, 1);
+  lua_pushlightuserdata(L, &a);
+  if (lua_pcall(L, 1, 0, -3) != LUA_OK) return fail_guest(L, conn);
+  lua_pop(L, 1);
+  return a.called;
+}
+
+/* The guest has become a socket. */
+static int deliver_connection(lua_State *L, lw_conn *conn) {
+  server_box *s = lw_server_owner(lw_conn_seat(conn)->server);
+  const guest_box *g = lw_conn_owner(conn);
+  int top = lua_gettop(L), called = 0;
+  lw_box_push(L, &s->target.box); /* top + 1 */
+  if (g) lw_box_push(L, &g->box);
+  else lua_pushnil(L);
+  drop_guest(L, conn);
+  lw_socket_push(L, conn, top + 1); /* top + 3 */
+  if (lw_target_wants(L, top + 1, LW_ON_CONNECTION)) {
+    lw_event_push(L, LW_ON_CONNECTION, 0, top + 1, 2);
+    lua_pushvalue(L, top + 3);
+    lua_setfield(L, -2, "socket");
+    if (!lua_isnil(L, top + 2)) lua_getiuservalue(L, top + 2, GUEST_REQUEST);
+    else lua_pushnil(L);
+    lua_setfield(L, -2, "request");
+    called = lw_target_deliver(L, top + 1, LW_ON_CONNECTION);
+  }
+  lua_settop(L, top);
+  return called;
+}
+
+int lw_lua_server_guest(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
+  if (event->kind == LW_CONN_REQUEST) return deliver_request(L, conn);
+  if (event->kind == LW_CONN_OPENED && lw_conn_seat(conn)->server) return deliver_connection(L, conn);
+  return 0;
+}
+
+void lw_lua_server_forget(lua_State *L, lw_conn *conn) {
+  drop_guest(L, conn);
+  lw_server_leave(conn);
+  lw_conn_free(conn);
+}
+
+int lw_lua_server_deliver(lua_State *L, lw_server *server, const lw_server_event *event) {
+  server_box *s = lw_server_owner(server);
+  int closed = event->kind == LW_SERVER_CLOSED, called = 0;
+  lw_event_type type = closed ? LW_ON_CLOSE : LW_ON_ERROR;
+  lw_box_push(L, &s->target.box);
+  if (closed) {
+    stop_waiting(s);
+    lw_server_free(server);
+    s->server = NULL;
+    lw_box_die(L, &s->target.box);
+  }
+  if (lw_target_wants(L, -1, type)) {
+    lw_event_push(L, type, 0, -1, 2);
+    if (!closed) {
+      lua_pushfstring(L, "accept: %s", lw_strerror(event->error));
+      lua_setfield(L, -2, "message");
+      lua_pushliteral(L, "system");
+      lua_setfield(L, -2, "code");
+    }
+    called = lw_target_deliver(L, lua_gettop(L) - 1, type);
+  }
+  lua_pop(L, 1);
+  return called;
+}
+
+/* ------------------------------------------------------------------- class */
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", server_gc}, {"__len", server_len}, {"__tostring", server_tostring}, {NULL, NULL}};
+
+static const luaL_Reg methods[] = {{"each", server_each},
+                                   {"publish", server_publish},
+                                   {"broadcast", server_broadcast},
+                                   {"close", server_close},
+                                   {"addEventListener", add_listener},
+                                   {"removeEventListener", remove_listener},
+                                   {NULL, NULL}};
+
+static const luaL_Reg event_methods[] = {
+    {"respond", event_respond}, {"reject", event_reject}, {"defer", event_defer}, {"accept", event_accept}, {NULL, NULL}};
+
+static void set_getters(lua_State *L) {
+  lua_pushinteger(L, GET_PORT);
+  lua_setfield(L, -2, "port");
+  lua_pushinteger(L, GET_URL);
+  lua_setfield(L, -2, "url");
+  for (int type = 1; type < LW_EVENT_TYPES; type++) {
+    if (!(SERVER_EVENTS & 1u << type)) continue;
+    lua_pushinteger(L, GET_HANDLER + type);
+    lua_setfield(L, -2, lw_event_handler_name((lw_event_type)type));
+  }
+}
+
+/* Upgrade and request events have methods of their own. */
+static void set_event_methods(lua_State *L, lw_event_type type) {
+  lw_host_push(L);
+  lua_getiuservalue(L, -1, LW_HOST_EVENTS);
+  lua_rawgeti(L, -1, type);
+  lua_getfield(L, -1, "__index");
+  lw_host_push(L);
+  luaL_setfuncs(L, event_methods, 1);
+  lua_pop(L, 4);
+}
+
+static void set_guest_metatable(lua_State *L) {
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, guest_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &guest_metatable_key);
+}
+
+static void set_access(lua_State *L, const char *name, lua_CFunction function) {
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, function, 3);
+  lua_setfield(L, -3, name);
+}
+
+void lw_lua_server_open(lua_State *L) {
+  set_guest_metatable(L);
+  set_event_methods(L, LW_ON_UPGRADE);
+  set_event_methods(L, LW_ON_REQUEST);
+  lw_class_new(L, CLASS, metamethods); /* module, metatable */
+  lua_newtable(L);                     /* module, metatable, members */
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  luaL_setfuncs(L, methods, 2);
+  set_getters(L);
+  set_access(L, "__index", server_index);
+  set_access(L, "__newindex", server_newindex);
+  lua_newtable(L); /* module, metatable, members, class */
+  lua_createtable(L, 0, 1);
+  lw_host_push(L);
+  lua_pushvalue(L, -5);
+  lua_pushcclosure(L, server_new, 2);
+  lua_setfield(L, -2, "__call");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -4, CLASS);
+  lua_pop(L, 2);
+}

@@ -1,0 +1,929 @@
+/*
+** lua_socket.c -- WebSocket: the browser's object over a connection, client or server side
+** (WHATWG WebSockets, "The WebSocket interface").
+*/
+#include "lua_socket.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "http.h"
+#include "server.h"
+#include "url.h"
+#include "utf8.h"
+
+#define CLASS "WebSocket"
+
+/* What a client's constructor fills before there is a connection. */
+typedef struct client_options {
+  lw_conn_settings settings;
+  int family;
+} client_options;
+
+/* A socket as it lies in its userdata: `url` is the constructor's, empty otherwise. */
+typedef struct socket_box {
+  lw_lua_socket socket;
+  lw_url url;
+  int64_t pinged; /* when the last ping was sent; 0: never, or answered */
+  unsigned char opened;
+} socket_box;
+
+static const char metatable_key; /* its address is a registry key */
+
+/* Members that are worked out when asked for. */
+enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED,
+       GET_HANDLER = 100 /* plus the event's type */ };
+
+#define SOCKET_EVENTS                                                                             \
+  (1u << LW_ON_OPEN | 1u << LW_ON_MESSAGE | 1u << LW_ON_ERROR | 1u << LW_ON_CLOSE | 1u << LW_ON_PING | \
+   1u << LW_ON_PONG | 1u << LW_ON_DRAIN)
+
+void lw_socket_default_settings(lw_conn_settings *settings) {
+  memset(settings, 0, sizeof *settings);
+  settings->limits.max_payload = 16 * 1024 * 1024;
+  settings->limits.max_fragments = 131072;
+  settings->high_water = 1024 * 1024;
+  settings->max_buffered = 64 * 1024 * 1024;
+  settings->handshake_timeout = INT64_C(10000000000);
+  settings->close_timeout = INT64_C(5000000000);
+  settings->max_header_size = 16 * 1024;
+  settings->max_header_count = 100;
+  settings->no_delay = 1;
+  settings->family = AF_UNSPEC;
+}
+
+/* ---------------------------------------------------------------- checking */
+
+static socket_box *check_socket(lua_State *L) {
+  return lw_box_check(L, 1, CLASS);
+}
+
+lw_lua_socket *lw_socket_test(lua_State *L, int index) {
+  void *box = lua_touserdata(L, index);
+  int same;
+  if (!box || !lua_getmetatable(L, index)) return NULL;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same ? box : NULL;
+}
+
+static int ready_state(const lw_lua_socket *s) {
+  if (s->closed || !s->conn) return 3;
+  if (lw_conn_aborted(s->conn)) return 2;
+  if (lw_conn_where(s->conn) < LW_CONN_OPEN) return 0;
+  return lw_conn_where(s->conn) == LW_CONN_OPEN ? 1 : 2;
+}
+
+/* Options of a send at `index`: "binary" or { binary =, compress = }. */
+static int wants_binary(lua_State *L, int index, const char *what) {
+  static const lw_option known[] = {{"binary", LW_OPTION_BOOLEAN, 0, 0, 0},
+                                    {"compress", LW_OPTION_ABSENT, 0, 0, 0},
+                                    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
+  int binary = 0;
+  if (lua_isnoneornil(L, index)) return 0;
+  if (lua_type(L, index) == LUA_TSTRING) {
+    if (strcmp(lua_tostring(L, index), "binary") == 0) return 1;
+    lw_raise(L, "TypeError", "%s: \"binary\" or a table of options expected, got \"%s\"", what,
+             lua_tostring(L, index));
+  }
+  lw_options_read(L, index, what, known, &binary);
+  return binary;
+}
+
+const char *lw_socket_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode) {
+  const char *data;
+  if (lua_type(L, index) != LUA_TSTRING)
+    lw_raise(L, "TypeError", "%s: a string expected, got %s", what, lw_typename(L, index));
+  data = lua_tolstring(L, index, n);
+  *opcode = wants_binary(L, index + 1, what) ? LW_BINARY : LW_TEXT;
+  if (*opcode == LW_TEXT && !lw_utf8_valid((const unsigned char *)data, *n))
+    lw_raise(L, "TypeError", "%s: the text is not UTF-8; bytes are sent with (data, \"binary\")", what);
+  return data;
+}
+
+static unsigned check_code(lua_State *L, int index, int server_side) {
+  lua_Number code;
+  if (lua_type(L, index) != LUA_TNUMBER)
+    lw_raise(L, "TypeError", "close: a code expected, got %s", lw_typename(L, index));
+  code = lua_tonumber(L, index);
+  if (code == 1000 || (code >= 3000 && code <= 4999 && code == (lua_Number)(int)code)) return (unsigned)code;
+  if (server_side && ((code >= 1001 && code <= 1003) || (code >= 1007 && code <= 1014)) &&
+      code == (lua_Number)(int)code)
+    return (unsigned)code;
+  lw_raise(L, "InvalidAccessError", "close: the code %.14g is none of 1000%s and 3000 to 4999", code,
+           server_side ? ", 1001 to 1003, 1007 to 1014" : "");
+}
+
+unsigned lw_socket_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n) {
+  unsigned code = lua_isnoneornil(L, index) ? 0 : check_code(L, index, server_side);
+  *reason = "";
+  *n = 0;
+  if (lua_isnoneornil(L, index + 1)) return code;
+  if (lua_type(L, index + 1) != LUA_TSTRING)
+    lw_raise(L, "TypeError", "close: the reason must be a string, got %s", lw_typename(L, index + 1));
+  *reason = lua_tolstring(L, index + 1, n);
+  if (*n > LW_CLOSE_REASON_MAX)
+    lw_raise(L, "SyntaxError", "close: the reason has %zu bytes, more than %d", *n, LW_CLOSE_REASON_MAX);
+  if (!lw_utf8_valid((const unsigned char *)*reason, *n))
+    lw_raise(L, "SyntaxError", "close: the reason is not UTF-8");
+  if (code == 0 && *n > 0) lw_raise(L, "SyntaxError", "close: a reason needs a code");
+  return code;
+}
+
+/* ----------------------------------------------------------------- headers */
+
+/* Header fields that the handshake itself writes: by hand they would break it. */
+static int is_reserved(const char *name, size_t n) {
+  static const char *const reserved[] = {"host", "upgrade", "connection", "content-length", "transfer-encoding"};
+  lw_slice slice = {(const unsigned char *)name, n};
+  for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+    if (lw_slice_is(slice, reserved[i])) return 1;
+  if (n < 14) return 0;
+  slice.n = 14;
+  return lw_slice_is(slice, "sec-websocket-");
+}
+
+/* Stack: …, name, value. Adds one line to the list of pieces at `pieces`. */
+static void add_header(lua_State *L, int pieces, const char *what, const char *name) {
+  size_t n;
+  const char *value;
+  int type = lua_type(L, -1);
+  if (type != LUA_TSTRING && type != LUA_TNUMBER)
+    lw_raise(L, "TypeError", "%s: header \"%s\": a string expected, got %s", what, name, lw_typename(L, -1));
+  lua_pushvalue(L, -1); /* tolstring would turn the key's number into a string under lua_next */
+  value = lua_tolstring(L, -1, &n);
+  if (!lw_http_is_value(value, n))
+    lw_raise(L, "SyntaxError", "%s: header \"%s\": the value has a control character", what, name);
+  lua_pushfstring(L, "%s: %s\r\n", name, value);
+  lua_rawseti(L, pieces, (int)lua_rawlen(L, pieces) + 1);
+  lua_pop(L, 1);
+}
+
+static void add_headers(lua_State *L, int pieces, const char *what) {
+  size_t n;
+  const char *name;
+  if (lua_type(L, -2) != LUA_TSTRING)
+    lw_raise(L, "TypeError", "%s: headers: a name expected, got a %s as key", what, luaL_typename(L, -2));
+  name = lua_tolstring(L, -2, &n);
+  if (!lw_http_is_token(name, n)) lw_raise(L, "SyntaxError", "%s: \"%s\" is no header name", what, name);
+  if (is_reserved(name, n))
+    lw_raise(L, "SyntaxError", "%s: header \"%s\" is written by the handshake itself", what, name);
+  if (!lua_istable(L, -1)) {
+    add_header(L, pieces, what, name);
+    return;
+  }
+  for (int i = 1, count = (int)lua_rawlen(L, -1); i <= count; i++) {
+    lua_rawgeti(L, -1, i);
+    add_header(L, pieces, what, name);
+    lua_pop(L, 1);
+  }
+}
+
+/* Replaces the list of strings on top by all of them in one. */
+static const char *join(lua_State *L, const char *separator) {
+  int list = lua_gettop(L), count = (int)lua_rawlen(L, list);
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  for (int i = 1; i <= count; i++) {
+    if (i > 1) luaL_addstring(&buffer, separator);
+    lua_rawgeti(L, list, i);
+    luaL_addvalue(&buffer);
+  }
+  luaL_pushresult(&buffer);
+  lua_remove(L, list);
+  return lua_tostring(L, -1);
+}
+
+const char *lw_socket_check_headers(lua_State *L, int index, const char *what) {
+  int pieces;
+  if (lua_isnoneornil(L, index)) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  if (!lua_istable(L, index))
+    lw_raise(L, "TypeError", "%s: headers: a table expected, got %s", what, lw_typename(L, index));
+  index = lua_absindex(L, index);
+  lua_newtable(L);
+  pieces = lua_gettop(L);
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    add_headers(L, pieces, what);
+    lua_pop(L, 1);
+  }
+  return join(L, "");
+}
+
+static void push_lower(lua_State *L, lw_slice name) {
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  for (size_t i = 0; i < name.n; i++) {
+    char c = (char)name.bytes[i];
+    luaL_addchar(&buffer, c >= 'A' && c <= 'Z' ? (char)(c + 32) : c);
+  }
+  luaL_pushresult(&buffer);
+}
+
+void lw_socket_push_headers(lua_State *L, const lw_http_head *head) {
+  lua_createtable(L, 0, (int)head->count);
+  for (size_t i = 0; i < head->count; i++) {
+    const lw_http_field *field = &head->fields[i];
+    push_lower(L, field->name);
+    lua_pushvalue(L, -1);
+    if (lw_rawget(L, -3) == LUA_TSTRING) { /* list, name, value so far */
+      lua_pushliteral(L, ", ");
+      lua_pushlstring(L, (const char *)field->value.bytes, field->value.n);
+      lua_concat(L, 3);
+    } else {
+      lua_pop(L, 1);
+      lua_pushlstring(L, (const char *)field->value.bytes, field->value.n);
+    }
+    lua_rawset(L, -3);
+  }
+}
+
+/* ------------------------------------------------------------- constructor */
+
+static const lw_option client_known[] = {
+    LW_SOCKET_OPTIONS(client_options, settings),
+    {"family", LW_OPTION_INT, offsetof(client_options, family), 4, 6},
+    {"headers", LW_OPTION_OTHER, 0, 0, 0},
+    {"origin", LW_OPTION_OTHER, 0, 0, 0},
+    {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
+    {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
+    {"proxy", LW_OPTION_ABSENT, 0, 0, 0},
+    {"tls", LW_OPTION_ABSENT, 0, 0, 0},
+    {"followRedirects", LW_OPTION_OTHER, 0, 0, 0},
+    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
+
+/* The URL at `index`, owned by the box from here on. */
+static void parse_url(lua_State *L, socket_box *s, int index) {
+  size_t n;
+  const char *text;
+  int err;
+  if (lua_type(L, index) != LUA_TSTRING)
+    lw_raise(L, "SyntaxError", CLASS ": a URL expected, got %s", lw_typename(L, index));
+  text = lua_tolstring(L, index, &n);
+  err = lw_url_parse(&s->url, text, n);
+  if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
+  if (err < 0 && (memchr(text, '@', n) || n > 200)) /* it may hold a password */
+    lw_raise(L, "SyntaxError", CLASS ": the URL does not parse: %s", lw_strerror(err));
+  if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the URL \"%s\" does not parse: %s", text, lw_strerror(err));
+  if (s->url.secure)
+    lw_raise(L, "NotSupportedError", CLASS ": connect to %s: wss is not available in this build", s->url.href);
+}
+
+static void check_protocol(lua_State *L, int list) {
+  size_t n;
+  const char *name;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    lw_raise(L, "SyntaxError", CLASS ": protocols: a string expected, got %s", lw_typename(L, -1));
+  name = lua_tolstring(L, -1, &n);
+  if (!lw_http_is_token(name, n)) lw_raise(L, "SyntaxError", CLASS ": \"%s\" is no subprotocol name", name);
+  for (int i = (int)lua_rawlen(L, list); i > 0; i--) {
+    lua_rawgeti(L, list, i);
+    if (lua_rawequal(L, -1, -2)) lw_raise(L, "SyntaxError", CLASS ": the subprotocol \"%s\" is given twice", name);
+    lua_pop(L, 1);
+  }
+}
+
+/* The protocols at `index` as the header's value on top (nil: none). */
+static const char *check_protocols(lua_State *L, int index) {
+  int list, count;
+  if (lua_isnoneornil(L, index) || (lua_istable(L, index) && lua_rawlen(L, index) == 0)) {
+    if (lua_istable(L, index)) {
+      lua_pushnil(L);
+      if (lua_next(L, index))
+        lw_raise(L, "SyntaxError", CLASS ": protocols: a list of strings expected (options are the third argument)");
+    }
+    lua_pushnil(L);
+    return NULL;
+  }
+  lua_newtable(L);
+  list = lua_gettop(L);
+  count = lua_istable(L, index) ? (int)lua_rawlen(L, index) : 1;
+  for (int i = 1; i <= count; i++) {
+    if (lua_istable(L, index)) lua_rawgeti(L, index, i);
+    else lua_pushvalue(L, index);
+    check_protocol(L, list);
+    lua_rawseti(L, list, (int)lua_rawlen(L, list) + 1);
+  }
+  return join(L, ", ");
+}
+
+/* An option that is a header's value, pushed (nil: none). */
+static const char *check_value(lua_State *L, int options, const char *name) {
+  size_t n;
+  const char *value;
+  if (!lua_istable(L, options)) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  if (lw_getfield(L, options, name) == LUA_TNIL) return NULL;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    lw_raise(L, "TypeError", CLASS ": option \"%s\": a string expected, got %s", name, lw_typename(L, -1));
+  value = lua_tolstring(L, -1, &n);
+  if (!lw_http_is_value(value, n))
+    lw_raise(L, "SyntaxError", CLASS ": option \"%s\" has a control character", name);
+  return value;
+}
+
+static void check_family(lua_State *L, client_options *options) {
+  if (options->family == 5) lw_raise(L, "TypeError", CLASS ": option \"family\": 4 or 6 expected, got 5");
+  if (options->family == 4) options->settings.family = AF_INET;
+  if (options->family == 6) options->settings.family = AF_INET6;
+}
+
+/* followRedirects = 0 is all there is yet. */
+static void check_redirects(lua_State *L, int options) {
+  if (!lua_istable(L, options)) return;
+  lua_getfield(L, options, "followRedirects");
+  if (!lua_isnil(L, -1) && !(lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0))
+    lw_raise(L, "NotSupportedError", CLASS ": option \"followRedirects\" is not available in this build");
+  lua_pop(L, 1);
+}
+
+static void init_socket(lua_State *L, socket_box *s) {
+  memset(s, 0, sizeof *s);
+  s->socket.target.box.host = lw_host_of(L);
+}
+
+/* WebSocket(url [, protocols [, options]]): stack: class, url, protocols, options. */
+static int socket_new(lua_State *L) {
+  lw_host *host = lw_host_check(L);
+  client_options options = {.family = 0};
+  lw_handshake_offer offer;
+  socket_box *s;
+  int err;
+  lua_settop(L, 4);
+  s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES); /* 5 */
+  init_socket(L, s);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_setmetatable(L, 5);
+  parse_url(L, s, 2);
+  memset(&offer, 0, sizeof offer);
+  offer.url = &s->url;
+  offer.protocols = check_protocols(L, 3); /* 6 */
+  lw_socket_default_settings(&options.settings);
+  lw_options_read(L, 4, CLASS, client_known, &options);
+  check_family(L, &options);
+  check_redirects(L, 4);
+  offer.origin = check_value(L, 4, "origin"); /* 7 */
+  offer.user_agent = check_value(L, 4, "userAgent"); /* 8 */
+  if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
+  else lua_pushnil(L);
+  offer.headers = lw_socket_check_headers(L, 9, CLASS); /* 10 */
+  lua_pushstring(L, s->url.href);
+  lua_setiuservalue(L, 5, LW_SOCKET_URL);
+  s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, LW_KIND_SOCKET, s, &err);
+  lw_url_clear(&s->url);
+  if (!s->socket.conn) lw_raise_err(L, CLASS, err);
+  lua_settop(L, 5);
+  return 1;
+}
+
+lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server) {
+  socket_box *s;
+  server = lua_absindex(L, server);
+  s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES);
+  init_socket(L, s);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, server);
+  lua_setiuservalue(L, -2, LW_SOCKET_SERVER);
+  if (*lw_conn_protocol(conn)) {
+    lua_pushstring(L, lw_conn_protocol(conn));
+    lua_setiuservalue(L, -2, LW_SOCKET_PROTOCOL);
+  }
+  lw_box_live(L, &s->socket.target.box, -1);
+  s->socket.server_side = 1;
+  s->opened = 1;
+  s->socket.conn = conn;
+  lw_conn_set_owner(conn, s);
+  return &s->socket;
+}
+
+/* Collected, or the state is closing: the loop ends the connection, if there still is a loop. */
+static int socket_gc(lua_State *L) {
+  socket_box *s = lw_box_test(L, 1);
+  lw_conn *conn;
+  if (!s) return 0;
+  lw_url_clear(&s->url);
+  conn = s->socket.conn;
+  s->socket.conn = NULL;
+  if (!conn) return 0;
+  if (s->socket.target.box.host->loop) {
+    lw_conn_orphan(conn);
+  } else {
+    lw_server_leave(conn);
+    lw_conn_free(conn);
+  }
+  return 0;
+}
+
+/* A client socket lives as long as somebody listens to what may still come. */
+static void update_life(lua_State *L, socket_box *s, int index) {
+  if (s->socket.server_side) return;
+  if (s->socket.conn && s->socket.target.handlers > 0) lw_box_live(L, &s->socket.target.box, index);
+  else lw_box_die(L, &s->socket.target.box);
+}
+
+/* ----------------------------------------------------------------- members */
+
+static int get_string_value(lua_State *L, int value) {
+  if (lua_getiuservalue(L, 1, value) != LUA_TSTRING) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "");
+  }
+  return 1;
+}
+
+static int get_received(lua_State *L, const socket_box *s) {
+  int64_t at = s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received;
+  if (at == 0) lua_pushnil(L);
+  else lua_pushnumber(L, (lua_Number)at / 1e6);
+  return 1;
+}
+
+static size_t buffered(const lw_lua_socket *s) {
+  return s->unsent + (s->conn ? lw_conn_buffered(s->conn) : 0);
+}
+
+static int get_member(lua_State *L, const socket_box *s, int member) {
+  switch (member) {
+    case GET_URL: return get_string_value(L, LW_SOCKET_URL);
+    case GET_STATE: lua_pushinteger(L, ready_state(&s->socket)); return 1;
+    case GET_PROTOCOL: return get_string_value(L, LW_SOCKET_PROTOCOL);
+    case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
+    case GET_BUFFERED: lua_pushinteger(L, (lua_Integer)buffered(&s->socket)); return 1;
+    case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
+    case GET_RECEIVED: return get_received(L, s);
+    default: lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER)); return 1;
+  }
+}
+
+/* Fields of the user's own live with the handlers, under a key no handler has. */
+static int own_field(lua_State *L, int make) {
+  if (lua_getiuservalue(L, 1, LW_TARGET_MORE) != LUA_TTABLE) {
+    if (!make) return 0;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, LW_TARGET_MORE);
+  }
+  if (lw_rawgeti(L, -1, 1) == LUA_TTABLE) return 1;
+  if (!make) return 0;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, -3, 1);
+  return 1;
+}
+
+/* socket:__index; upvalues: host, metatable, members. */
+static int socket_index(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lua_pushvalue(L, 2);
+  switch (lw_rawget(L, lua_upvalueindex(3))) {
+    case LUA_TNUMBER:
+      if (lua_tointeger(L, -1) >= 0) return 1;
+      return get_member(L, s, (int)-lua_tointeger(L, -1));
+    case LUA_TNIL:
+      if (!own_field(L, 0)) {
+        lua_pushnil(L);
+        return 1;
+      }
+      lua_pushvalue(L, 2);
+      lua_rawget(L, -2);
+      return 1;
+    default: return 1;
+  }
+}
+
+static int set_binary_type(lua_State *L) {
+  const char *type = lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : NULL;
+  if (type && strcmp(type, "string") == 0) return 0;
+  if (type && (strcmp(type, "arraybuffer") == 0 || strcmp(type, "blob") == 0))
+    lw_raise(L, "NotSupportedError", "binaryType \"%s\" is not available in this build", type);
+  lw_raise(L, "TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got %s",
+           type ? type : lw_typename(L, 3));
+}
+
+/* A misspelt handler would never be called: nothing else may begin with "on". */
+static int set_own_field(lua_State *L) {
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+  if (name && strncmp(name, "on", 2) == 0) {
+    const char *names[LW_EVENT_TYPES] = {NULL}, *near;
+    for (int i = 1; i < LW_EVENT_TYPES; i++)
+      if (SOCKET_EVENTS & 1u << i) names[i] = lw_event_handler_name((lw_event_type)i);
+    near = lw_nearest(name, names, LW_EVENT_TYPES, sizeof *names);
+    if (near) lw_raise(L, "TypeError", CLASS " has no handler \"%s\" (did you mean \"%s\"?)", name, near);
+    lw_raise(L, "TypeError", CLASS " has no handler \"%s\"", name);
+  }
+  own_field(L, 1);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, -3);
+  return 0;
+}
+
+/* socket:__newindex; upvalues: host, metatable, members. */
+static int socket_newindex(lua_State *L) {
+  socket_box *s = check_socket(L);
+  int member = 0, type;
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  type = lw_rawget(L, lua_upvalueindex(3));
+  if (type == LUA_TNIL) return set_own_field(L);
+  if (type == LUA_TNUMBER) member = (int)-lua_tointeger(L, -1);
+  if (member == GET_BINARY_TYPE) return set_binary_type(L);
+  if (member <= GET_HANDLER)
+    lw_raise(L, "TypeError", CLASS "'s \"%s\" is read-only", lua_tostring(L, 2));
+  lw_target_set(L, 1, (lw_event_type)(member - GET_HANDLER), 3);
+  update_life(L, s, 1);
+  return 0;
+}
+
+static int socket_tostring(lua_State *L) {
+  static const char *const states[] = {"connecting", "open", "closing", "closed"};
+  socket_box *s = check_socket(L);
+  get_string_value(L, LW_SOCKET_URL);
+  lua_pushfstring(L, CLASS " (%s): %s%p", states[ready_state(&s->socket)],
+                  *lua_tostring(L, -1) ? lua_tostring(L, -1) : "server side ", (void *)s);
+  if (*lua_tostring(L, -2)) lua_pushfstring(L, CLASS " (%s): %s", states[ready_state(&s->socket)], lua_tostring(L, -2));
+  return 1;
+}
+
+/* ----------------------------------------------------------------- methods */
+
+/* What a send came to: true below the high-water mark. */
+static int sent(lua_State *L, lw_lua_socket *s, const char *what, int result, size_t n) {
+  if (result == LW_ERR_CLOSED || result == LW_ERR_SLOW) s->unsent += n;
+  else if (result < 0) lw_raise_err(L, what, result);
+  lua_pushboolean(L, result == 1);
+  return 1;
+}
+
+/* ws:send(data [, "binary" | options]) */
+static int socket_send(lua_State *L) {
+  socket_box *s = check_socket(L);
+  size_t n;
+  lw_opcode opcode;
+  const char *data;
+  lw_host_check(L);
+  if (ready_state(&s->socket) == 0) lw_raise(L, "InvalidStateError", "send: the connection is not open yet");
+  data = lw_socket_check_data(L, 2, "send", &n, &opcode);
+  return sent(L, &s->socket, "send", s->socket.conn ? lw_conn_send(s->socket.conn, opcode, data, n) : LW_ERR_CLOSED, n);
+}
+
+/* ws:close([code [, reason]]) */
+static int socket_close(lua_State *L) {
+  socket_box *s = check_socket(L);
+  const char *reason;
+  size_t n;
+  unsigned code = lw_socket_check_close(L, 2, s->socket.server_side, &reason, &n);
+  lw_host_check(L);
+  if (s->socket.conn) lw_conn_close(s->socket.conn, code, reason, n);
+  return 0;
+}
+
+/* ws:ping([data]) */
+static int socket_ping(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_host *host = lw_host_check(L);
+  size_t n = 0;
+  const char *data = "";
+  int err;
+  if (!lua_isnoneornil(L, 2)) {
+    if (lua_type(L, 2) != LUA_TSTRING) lw_raise(L, "TypeError", "ping: a string expected, got %s", lw_typename(L, 2));
+    data = lua_tolstring(L, 2, &n);
+  }
+  if (n > LW_CONTROL_MAX) lw_raise(L, "SyntaxError", "ping: %zu bytes of data, more than %d", n, LW_CONTROL_MAX);
+  if (ready_state(&s->socket) == 0) lw_raise(L, "InvalidStateError", "ping: the connection is not open yet");
+  err = s->socket.conn ? lw_conn_ping(s->socket.conn, data, n) : LW_ERR_CLOSED;
+  if (err < 0 && err != LW_ERR_CLOSED) lw_raise_err(L, "ping", err);
+  s->pinged = lw_loop_clock(host->loop);
+  return 0;
+}
+
+/* ws:terminate([reason]) */
+static int socket_terminate(lua_State *L) {
+  socket_box *s = check_socket(L);
+  size_t n = 0;
+  const char *reason = "";
+  lw_host_check(L);
+  if (!lua_isnoneornil(L, 2)) {
+    if (lua_type(L, 2) != LUA_TSTRING)
+      lw_raise(L, "TypeError", "terminate: the reason must be a string, got %s", lw_typename(L, 2));
+    reason = lua_tolstring(L, 2, &n);
+  }
+  if (n > LW_CLOSE_REASON_MAX)
+    lw_raise(L, "SyntaxError", "terminate: the reason has %zu bytes, more than %d", n, LW_CLOSE_REASON_MAX);
+  if (s->socket.conn) lw_conn_terminate(s->socket.conn, reason, n);
+  return 0;
+}
+
+static int socket_pause(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_host_check(L);
+  if (s->socket.conn) lw_conn_pause(s->socket.conn);
+  return 0;
+}
+
+static int socket_resume(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_host_check(L);
+  if (s->socket.conn) lw_conn_resume(s->socket.conn);
+  return 0;
+}
+
+static int add_listener(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_target_add(L, SOCKET_EVENTS);
+  update_life(L, s, 1);
+  return 0;
+}
+
+static int remove_listener(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_target_remove(L, SOCKET_EVENTS);
+  update_life(L, s, 1);
+  return 0;
+}
+
+/* The topic at 2, for a socket of a server; *conn is NULL once it has closed. */
+static const char *check_topic(lua_State *L, const char *what, lw_conn **conn, size_t *n) {
+  socket_box *s = check_socket(L);
+  lw_host_check(L);
+  if (!s->socket.server_side) lw_raise(L, "InvalidStateError", "%s: only sockets of a server have topics", what);
+  if (lua_type(L, 2) != LUA_TSTRING)
+    lw_raise(L, "TypeError", "%s: the topic must be a string, got %s", what, lw_typename(L, 2));
+  *conn = s->socket.conn;
+  return lua_tolstring(L, 2, n);
+}
+
+/* socket:subscribe(topic) */
+static int socket_subscribe(lua_State *L) {
+  lw_conn *conn;
+  size_t n;
+  const char *topic = check_topic(L, "subscribe", &conn, &n);
+  int err = conn ? lw_server_subscribe(conn, topic, n) : LW_ERR_CLOSED;
+  if (err < 0 && err != LW_ERR_CLOSED) lw_raise_err(L, "subscribe", err);
+  return 0;
+}
+
+static int socket_unsubscribe(lua_State *L) {
+  lw_conn *conn;
+  size_t n;
+  const char *topic = check_topic(L, "unsubscribe", &conn, &n);
+  if (conn) lw_server_unsubscribe(conn, topic, n);
+  return 0;
+}
+
+static int socket_subscribed(lua_State *L) {
+  lw_conn *conn;
+  size_t n;
+  const char *topic = check_topic(L, "isSubscribed", &conn, &n);
+  lua_pushboolean(L, conn && lw_server_subscribed(conn, topic, n));
+  return 1;
+}
+
+/* socket:publish(topic, data [, "binary"]): to all subscribers but itself. */
+static int socket_publish(lua_State *L) {
+  lw_conn *conn;
+  size_t topic_n, n;
+  lw_opcode opcode;
+  const char *topic = check_topic(L, "publish", &conn, &topic_n);
+  const char *data = lw_socket_check_data(L, 3, "publish", &n, &opcode);
+  long count = 0;
+  if (conn && lw_conn_seat(conn)->server)
+    count = lw_server_publish(lw_conn_seat(conn)->server, conn, topic, topic_n, opcode, data, n);
+  if (count < 0) lw_raise_err(L, "publish", (int)count);
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+/* ---------------------------------------------------------------- delivery */
+
+/* What error.code says of an lw_err. */
+static const char *error_code(int err) {
+  if (LW_IS_GAI(err) || err == LW_ERR_NO_ADDRESS) return "dns";
+  if (LW_IS_SYS(err)) return LW_ERRNO(err) == ECONNREFUSED ? "refused" : LW_ERRNO(err) == ETIMEDOUT ? "timeout" : "network";
+  if (err == LW_ERR_TIMEOUT || err == LW_ERR_STALL) return "timeout";
+  if (err == LW_ERR_SLOW) return "slow";
+  if (err == LW_ERR_ABORTED) return "aborted";
+  if (err == LW_ERR_MEMORY || err == LW_ERR_RANDOM) return "memory";
+  if (err <= LW_ERR_HTTP_START && err >= LW_ERR_EOF) return "http";
+  return "protocol";
+}
+
+/* Stack: …, target, event. The message says what was tried, on what, and why it failed. */
+static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
+  const lw_http_head *head = lw_conn_head(conn);
+  char address[LW_ADDRESS_TEXT];
+  if (s->socket.server_side) {
+    unsigned port = lw_address_text(lw_conn_address(conn), address);
+    lua_pushfstring(L, "connection from %s:%d: ", address, (int)port);
+  } else {
+    lua_getiuservalue(L, target, LW_SOCKET_URL);
+    lua_pushfstring(L, "%s %s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -1));
+    lua_remove(L, -2);
+  }
+  if (event->error == LW_ERR_STATUS && head) {
+    lua_pushfstring(L, "the server answered %d ", head->status);
+    lua_pushlstring(L, (const char *)head->reason.bytes, head->reason.n);
+    lua_concat(L, 2);
+  } else if (event->error == LW_ERR_EOF) {
+    lua_pushliteral(L, "the server ended the connection before it answered");
+  } else {
+    lua_pushstring(L, lw_strerror(event->error));
+  }
+  lua_concat(L, 2);
+  lua_setfield(L, -2, "message");
+}
+
+static void push_error(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
+  const lw_http_head *head = lw_conn_head(conn);
+  lw_event_push(L, LW_ON_ERROR, 0, target, 5);
+  set_message(L, s, conn, target, event);
+  lua_pushstring(L, error_code(event->error));
+  lua_setfield(L, -2, "code");
+  if (event->close_code) {
+    lua_pushinteger(L, event->close_code);
+    lua_setfield(L, -2, "closeCode");
+  }
+  if (!head || s->socket.server_side) return;
+  lua_pushinteger(L, head->status);
+  lua_setfield(L, -2, "status");
+  lw_socket_push_headers(L, head);
+  lua_setfield(L, -2, "headers");
+}
+
+static void push_close(lua_State *L, int target, const lw_conn_event *event) {
+  lw_event_push(L, LW_ON_CLOSE, 0, target, 3);
+  lua_pushinteger(L, event->code);
+  lua_setfield(L, -2, "code");
+  lua_pushlstring(L, (const char *)event->bytes, event->n);
+  lua_setfield(L, -2, "reason");
+  lua_pushboolean(L, event->clean);
+  lua_setfield(L, -2, "wasClean");
+}
+
+static void push_data(lua_State *L, lw_event_type type, int target, const lw_conn_event *event) {
+  lw_event_push(L, type, event->binary, target, 1);
+  lua_pushlstring(L, (const char *)event->bytes, event->n);
+  lua_setfield(L, -2, "data");
+}
+
+static void push_event(lua_State *L, socket_box *s, lw_conn *conn, lw_event_type type, int target, const lw_conn_event *event) {
+  switch (type) {
+    case LW_ON_ERROR: push_error(L, s, conn, target, event); return;
+    case LW_ON_CLOSE: push_close(L, target, event); return;
+    case LW_ON_MESSAGE:
+    case LW_ON_PING: push_data(L, type, target, event); return;
+    case LW_ON_PONG:
+      push_data(L, type, target, event);
+      if (!s->pinged) return;
+      lua_pushnumber(L, (lua_Number)(s->socket.target.box.host->loop->now - s->pinged) / 1e6);
+      lua_setfield(L, -2, "latency");
+      s->pinged = 0;
+      return;
+    default: lw_event_push(L, type, 0, target, 0);
+  }
+}
+
+/* The server's handler for sockets that have none of their own; 0: no such. */
+static lw_event_type fallback(lw_event_type type) {
+  if (type == LW_ON_ERROR) return LW_ON_SOCKETERROR;
+  return type == LW_ON_CLOSE ? LW_ON_SOCKETCLOSE : type;
+}
+
+/* What an event changes in the socket, before anybody hears of it. */
+static lw_event_type apply(lua_State *L, socket_box *s, lw_conn *conn, const lw_conn_event *event) {
+  static const lw_event_type types[] = {[LW_CONN_OPENED] = LW_ON_OPEN,   [LW_CONN_MESSAGE] = LW_ON_MESSAGE,
+                                        [LW_CONN_PING] = LW_ON_PING,     [LW_CONN_PONG] = LW_ON_PONG,
+                                        [LW_CONN_DRAIN] = LW_ON_DRAIN,   [LW_CONN_FAILED] = LW_ON_ERROR,
+                                        [LW_CONN_ENDED] = LW_ON_CLOSE};
+  if (event->kind == LW_CONN_OPENED) s->opened = 1;
+  if (event->kind == LW_CONN_OPENED && *lw_conn_protocol(conn) && s->socket.target.box.slot) {
+    lw_box_push(L, &s->socket.target.box);
+    lua_pushstring(L, lw_conn_protocol(conn));
+    lua_setiuservalue(L, -2, LW_SOCKET_PROTOCOL);
+    lua_pop(L, 1);
+  }
+  if (event->kind >= LW_CONN_FAILED && !s->socket.closed) {
+    s->socket.closed = 1;
+    s->socket.unsent += lw_conn_buffered(conn);
+    s->socket.received = lw_conn_received(conn);
+  }
+  return types[event->kind];
+}
+
+int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
+  socket_box *s = lw_conn_owner(conn);
+  lw_event_type type;
+  int target = lua_gettop(L) + 1, called = 0;
+  if (!s) return 0;
+  type = apply(L, s, conn, event);
+  if (!s->socket.target.box.slot) return 0; /* nobody listens */
+  lw_box_push(L, &s->socket.target.box);
+  if (lw_target_wants(L, target, type)) {
+    push_event(L, s, conn, type, target, event);
+    called = lw_target_deliver(L, target, type);
+  } else if (s->socket.server_side && type != LW_ON_OPEN) {
+    lua_getiuservalue(L, target, LW_SOCKET_SERVER);
+    if (lw_target_wants(L, target + 1, fallback(type))) {
+      push_event(L, s, conn, type, target, event);
+      called = lw_target_deliver(L, target + 1, fallback(type));
+    }
+  }
+  lua_settop(L, target - 1);
+  return called;
+}
+
+void lw_socket_end(lua_State *L, lw_conn *conn) {
+  socket_box *s = lw_conn_owner(conn);
+  if (s) {
+    s->socket.conn = NULL;
+    s->socket.closed = 1;
+    lw_box_die(L, &s->socket.target.box);
+  }
+  lw_server_leave(conn);
+  lw_conn_free(conn);
+}
+
+/* ------------------------------------------------------------------- class */
+
+static const luaL_Reg methods[] = {{"send", socket_send},
+                                   {"close", socket_close},
+                                   {"ping", socket_ping},
+                                   {"terminate", socket_terminate},
+                                   {"pause", socket_pause},
+                                   {"resume", socket_resume},
+                                   {"addEventListener", add_listener},
+                                   {"removeEventListener", remove_listener},
+                                   {"subscribe", socket_subscribe},
+                                   {"unsubscribe", socket_unsubscribe},
+                                   {"isSubscribed", socket_subscribed},
+                                   {"publish", socket_publish},
+                                   {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", socket_gc}, {"__tostring", socket_tostring}, {NULL, NULL}};
+
+static void set_constants(lua_State *L) {
+  static const char *const names[] = {"CONNECTING", "OPEN", "CLOSING", "CLOSED"};
+  for (int i = 0; i < 4; i++) {
+    lua_pushinteger(L, i);
+    lua_setfield(L, -2, names[i]);
+  }
+}
+
+/* Names that are worked out: negative numbers in the table of members. */
+static void set_getters(lua_State *L) {
+  static const char *const names[] = {NULL,         "url",          "readyState", "protocol",
+                                      "extensions", "bufferedAmount", "binaryType", "lastReceived"};
+  for (int i = 1; i < (int)(sizeof names / sizeof *names); i++) {
+    lua_pushinteger(L, -i);
+    lua_setfield(L, -2, names[i]);
+  }
+  for (int type = 1; type < LW_EVENT_TYPES; type++) {
+    if (!(SOCKET_EVENTS & 1u << type)) continue;
+    lua_pushinteger(L, -(GET_HANDLER + type));
+    lua_setfield(L, -2, lw_event_handler_name((lw_event_type)type));
+  }
+}
+
+/* Stack: …, metatable, members. A closure over host, metatable and members. */
+static void set_access(lua_State *L, const char *name, lua_CFunction function) {
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, function, 3);
+  lua_setfield(L, -3, name);
+}
+
+void lw_socket_open(lua_State *L) {
+  lw_class_new(L, CLASS, metamethods); /* module, metatable */
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
+  lua_newtable(L); /* module, metatable, members */
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  luaL_setfuncs(L, methods, 2);
+  set_constants(L);
+  set_getters(L);
+  set_access(L, "__index", socket_index);
+  set_access(L, "__newindex", socket_newindex);
+  lua_newtable(L); /* module, metatable, members, class */
+  set_constants(L);
+  lua_createtable(L, 0, 1);
+  lw_host_push(L);
+  lua_pushvalue(L, -5);
+  lua_pushcclosure(L, socket_new, 2);
+  lua_setfield(L, -2, "__call");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -4, CLASS);
+  lua_pop(L, 2);
+}

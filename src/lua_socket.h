@@ -1,0 +1,82 @@
+/*
+** lua_socket.h -- WebSocket: the browser's object over a connection, client or server side.
+*/
+#ifndef LW_LUA_SOCKET_H
+#define LW_LUA_SOCKET_H
+
+#include "conn.h"
+#include "lua_box.h"
+#include "lua_event.h"
+#include "lua_option.h"
+
+#pragma GCC visibility push(hidden)
+
+typedef struct lw_lua_socket {
+  lw_target target;
+  lw_conn *conn;  /* NULL once its close was delivered */
+  size_t unsent;  /* bufferedAmount beyond what the connection has queued */
+  int64_t received;
+  unsigned char server_side;
+  unsigned char closed; /* readyState is 3 */
+} lw_lua_socket;
+
+/* User values after a target's own. */
+enum {
+  LW_SOCKET_URL = LW_TARGET_VALUES + 1, /* a string */
+  LW_SOCKET_SERVER,                     /* server side: the WebSocketServer's box */
+  LW_SOCKET_PROTOCOL,                   /* a string, or nil for "" */
+  LW_SOCKET_VALUES = LW_SOCKET_PROTOCOL
+};
+
+/* Settings a WebSocket and a WebSocketServer share, and where they are in lw_conn_settings. */
+#define LW_SOCKET_OPTIONS(type, settings)                                                               \
+  {"handshakeTimeout", LW_OPTION_DURATION, offsetof(type, settings.handshake_timeout), 1, 1e9},         \
+      {"closeTimeout", LW_OPTION_DURATION, offsetof(type, settings.close_timeout), 1, 1e9},             \
+      {"maxPayload", LW_OPTION_COUNT, offsetof(type, settings.limits.max_payload), 1, LW_LARGEST},      \
+      {"maxFragments", LW_OPTION_COUNT, offsetof(type, settings.limits.max_fragments), 1, LW_LARGEST},  \
+      {"fragmentSize", LW_OPTION_COUNT, offsetof(type, settings.limits.fragment_size), 0, LW_LARGEST},  \
+      {"highWaterMark", LW_OPTION_SIZE, offsetof(type, settings.high_water), 1, LW_LARGEST},            \
+      {"maxBufferedAmount", LW_OPTION_SIZE, offsetof(type, settings.max_buffered), 1, LW_LARGEST},      \
+  {                                                                                                     \
+    "noDelay", LW_OPTION_BOOLEAN, offsetof(type, settings.no_delay), 0, 0                               \
+  }
+#define LW_LARGEST 9007199254740991.0 /* 2^53 - 1 */
+
+void lw_socket_default_settings(lw_conn_settings *settings);
+
+/* Adds the class WebSocket to the table on top. */
+void lw_socket_open(lua_State *L);
+/*
+** Pushes a new server-side socket over an open connection, whose owner it becomes; the
+** server's box is at `server`. Raises when there is no memory (then the connection has no owner).
+*/
+lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server);
+/* The socket at `index`, from a function of another class; NULL if it is none. */
+lw_lua_socket *lw_socket_test(lua_State *L, int index);
+
+/*
+** One event of a connection for its owner: delivers it. Raises what handlers raise. When
+** the event was the last one, the caller must say lw_socket_end afterwards, raised or not.
+** Returns how many handlers were called.
+*/
+int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event);
+/* After LW_CONN_ENDED: the socket lets go of its connection, which is freed. */
+void lw_socket_end(lua_State *L, lw_conn *conn);
+
+/*
+** The data of a send at `index`, with its flag or options at `index` + 1: text or binary.
+** Raises TypeError for what cannot be sent.
+*/
+const char *lw_socket_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode);
+/* Code and reason of a close at `index` and `index` + 1, checked in the standard's order. */
+unsigned lw_socket_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n);
+/*
+** A table { name = value or list of values } at `index` as header lines on top of the
+** stack (nil: none). `what` names the callee; names set by the handshake itself are refused.
+*/
+const char *lw_socket_check_headers(lua_State *L, int index, const char *what);
+/* The fields of a head as a table on top: lower-case names; several lines of one name joined by ", ". */
+void lw_socket_push_headers(lua_State *L, const lw_http_head *head);
+
+#pragma GCC visibility pop
+#endif

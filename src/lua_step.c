@@ -1,0 +1,190 @@
+/*
+** lua_step.c -- one turn: what the loop hands out, taken to its class.
+**
+** All handlers of a turn run under one protected call. When one raises, `step` deals with
+** the error and enters again where the turn was left; no C frame of a connection lies
+** between a handler and `step`.
+*/
+#include "lua_step.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "lua_event.h"
+#include "lua_loop.h"
+#include "lua_server.h"
+#include "lua_socket.h"
+#include "lua_timer.h"
+
+/* Fair turns: after so much of one connection the others have theirs, if there are others. */
+#define FAIR_MESSAGES 64
+#define FAIR_BYTES ((size_t)64 * 1024)
+
+/* A turn in progress; on the C stack of `step`. */
+typedef struct turn {
+  lw_host *host;
+  int64_t deadline; /* of the budget; < 0: none */
+  lua_Integer handled;
+  lw_conn *conn;   /* being served */
+  int ended;       /* its last event has been handed out */
+  int messages;    /* of it so far */
+  size_t bytes;
+  const lw_box *source; /* whose handler runs, for onerror; NULL: nobody's */
+} turn;
+
+/* The connection has had its share, or has nothing more. */
+static void leave_conn(lua_State *L, turn *t) {
+  lw_conn *c = t->conn;
+  int ended = t->ended;
+  t->conn = NULL;
+  t->source = NULL;
+  t->ended = 0;
+  if (!c) return;
+  if (ended) {
+    if (lw_conn_is_guest(c)) lw_lua_server_forget(L, c);
+    else lw_socket_end(L, c);
+    return;
+  }
+  if (!lw_conn_owner(c) && lw_conn_where(c) == LW_CONN_OPEN) lw_conn_orphan(c); /* no memory for its socket */
+  lw_conn_rest(c);
+}
+
+/* 1 when others should have their turn. */
+static int had_its_share(const turn *t) {
+  if (t->messages < FAIR_MESSAGES && t->bytes < FAIR_BYTES) return 0;
+  return lw_loop_timeout(t->host->loop) == 0;
+}
+
+static int over_budget(const turn *t) {
+  return t->deadline >= 0 && t->handled > 0 && t->host->loop->sys->now() >= t->deadline;
+}
+
+/* Whose handlers an event of the connection may call. */
+static const lw_box *source_of(lw_conn *c) {
+  lw_server *server = lw_conn_seat(c)->server;
+  if (!lw_conn_is_guest(c)) return lw_conn_owner(c);
+  return server ? lw_server_owner(server) : NULL;
+}
+
+static void serve_event(lua_State *L, turn *t, const lw_conn_event *event, int guest) {
+  lw_conn *c = t->conn;
+  t->messages++;
+  t->bytes += event->n;
+  t->ended = event->kind == LW_CONN_ENDED;
+  t->source = source_of(c);
+  if (guest) t->handled += lw_lua_server_guest(L, c, event);
+  else t->handled += lw_socket_deliver(L, c, event);
+}
+
+/* The connection's events, one after the other. */
+static void serve_conn(lua_State *L, turn *t) {
+  lw_conn_event event;
+  while (!t->ended && !had_its_share(t) && !over_budget(t)) {
+    int guest = lw_conn_is_guest(t->conn);
+    if (!lw_conn_next(t->conn, &event)) break;
+    serve_event(L, t, &event, guest);
+  }
+  leave_conn(L, t);
+}
+
+static void serve_server(lua_State *L, turn *t, lw_server *server, unsigned why) {
+  lw_server_event event;
+  lw_server_ready(server, why);
+  t->source = lw_server_owner(server);
+  while (lw_server_next(server, &event)) {
+    t->handled += lw_lua_server_deliver(L, server, &event);
+    if (event.kind == LW_SERVER_CLOSED) break; /* it is gone */
+  }
+  t->source = NULL;
+}
+
+/* What the loop has handed out. */
+static void serve(lua_State *L, turn *t, const lw_ready *ready) {
+  switch (ready->kind) {
+    case LW_KIND_SOCKET:
+      t->conn = ready->owner;
+      t->messages = 0;
+      t->bytes = 0;
+      lw_conn_ready(t->conn, ready->why);
+      serve_conn(L, t);
+      break;
+    case LW_KIND_SERVER: serve_server(L, t, ready->owner, ready->why); break;
+    case LW_KIND_TIMER: t->handled += lw_timer_fire(L, ready->owner); break;
+    case LW_KIND_WATCH: t->handled += lw_watch_fire(L, ready->owner); break;
+    case LW_KIND_SIGNAL: t->handled += lw_signal_fire(L); break;
+  }
+}
+
+/* Stack: the turn. Upvalue: host. Goes on with the turn until it is over. */
+static int go_on(lua_State *L) {
+  turn *t = lua_touserdata(L, 1);
+  lw_ready ready;
+  luaL_checkstack(L, 32, "turn");
+  if (t->conn) serve_conn(L, t);
+  while (!over_budget(t) && lw_loop_next(t->host->loop, &ready)) {
+    serve(L, t, &ready);
+    lua_settop(L, 1);
+  }
+  return 0;
+}
+
+/* The error on top goes to onerror, or 0: it should leave step. Then it is still on top. */
+static int report(lua_State *L, const turn *t) {
+  int source = 0;
+  if (t->source && t->source->slot) {
+    lw_box_push(L, t->source);
+    lua_insert(L, -2);
+    source = lua_gettop(L) - 1;
+  }
+  return lw_event_report(L, source);
+}
+
+static void end_turn(lua_State *L, turn *t) {
+  leave_conn(L, t);
+  lw_hub_turn(&t->host->hub);
+  t->host->dispatching = 0;
+}
+
+/* The time in milliseconds at `index`: nanoseconds, < 0 for ever; absent: `otherwise`. */
+static int64_t check_wait(lua_State *L, int index, int64_t otherwise) {
+  if (lua_type(L, index) == LUA_TNUMBER && lua_tonumber(L, index) == HUGE_VAL) return -1;
+  return lw_check_milliseconds(L, index, "step", otherwise);
+}
+
+/* step([timeout [, budget]]): one turn. Upvalue: host. Returns the number of events handled. */
+static int step(lua_State *L) {
+  lw_host *host = lw_host_check(L);
+  turn t = {.host = host, .deadline = -1};
+  int64_t wait = check_wait(L, 1, 0), budget = check_wait(L, 2, -1);
+  int err, base;
+  if (host->dispatching) lw_raise(L, "InvalidStateError", "step: called inside a handler");
+  lua_settop(L, 0);
+  lua_pushvalue(L, LW_HOST);
+  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushvalue(L, LW_HOST);
+  lua_pushcclosure(L, go_on, 1);
+  base = lua_gettop(L);
+  lw_hub_flush(&host->hub);
+  if ((err = lw_loop_turn(host->loop, wait)) < 0) lw_raise_err(L, "step", err);
+  if (budget >= 0) t.deadline = lw_loop_clock(host->loop) + budget;
+  host->dispatching = 1;
+  for (;;) {
+    lua_pushvalue(L, base);
+    lua_pushlightuserdata(L, &t);
+    if (lua_pcall(L, 1, 0, base - 1) == LUA_OK) break;
+    if (!report(L, &t)) {
+      end_turn(L, &t);
+      return lua_error(L);
+    }
+    lua_settop(L, base);
+  }
+  end_turn(L, &t);
+  lua_pushinteger(L, t.handled);
+  return 1;
+}
+
+void lw_step_open(lua_State *L) {
+  lw_host_push(L);
+  lua_pushcclosure(L, step, 1);
+  lua_setfield(L, -2, "step");
+}
