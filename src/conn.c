@@ -40,7 +40,11 @@ struct lw_conn {
   shake *shake;
   char *protocol; /* NULL: none */
   lw_seat seat;
-  lw_address address;
+  union { /* a guest's address; of a Unix socket there is none worth keeping */
+    struct sockaddr any;
+    struct sockaddr_in ip4;
+    struct sockaddr_in6 ip6;
+  } address;
   int64_t progress; /* when the deadline's clock began, or bytes last went */
   int64_t received;
   uint64_t epoch;       /* when epoch_content was counted */
@@ -48,7 +52,8 @@ struct lw_conn {
   int error;
   int close_code;
   int code;
-  unsigned char reason[LW_CLOSE_REASON_MAX];
+  const unsigned char *reason; /* the session's copy of the peer's, or own_reason */
+  unsigned char *own_reason;
   unsigned char reason_length;
   unsigned dirty : 1;
   unsigned readable : 1;
@@ -152,7 +157,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
     return NULL;
   }
   c->source.fd = fd;
-  c->address = *address;
+  if (address->any.sa_family != AF_UNIX) memcpy(&c->address, address, sizeof c->address);
   c->state = LW_CONN_SHAKING;
   if ((*err = lw_source_watch(hub->loop, &c->source, LW_READ)) < 0) {
     lw_conn_free(c);
@@ -185,6 +190,7 @@ void lw_conn_free(lw_conn *c) {
   }
   drop_shake(c);
   free(c->protocol);
+  free(c->own_reason);
   free(c);
 }
 
@@ -212,8 +218,12 @@ lw_seat *lw_conn_seat(lw_conn *c) {
   return &c->seat;
 }
 
-const lw_address *lw_conn_address(const lw_conn *c) {
-  return &c->address;
+unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]) {
+  lw_address address;
+  memset(&address, 0, sizeof address);
+  address.any.sa_family = AF_UNIX;
+  if (c->address.any.sa_family != AF_UNSPEC) memcpy(&address, &c->address, sizeof c->address);
+  return lw_address_text(&address, text);
 }
 
 const char *lw_conn_protocol(const lw_conn *c) {
@@ -248,9 +258,13 @@ static void set_deadline(lw_conn *c, int64_t after) {
   lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + after);
 }
 
+/* A reason given here. Without memory for it there is none: ending a connection cannot fail. */
 static void set_reason(lw_conn *c, const void *reason, size_t n) {
-  if (n > sizeof c->reason) n = sizeof c->reason;
-  if (n > 0) memcpy(c->reason, reason, n);
+  if (n > LW_CLOSE_REASON_MAX) n = LW_CLOSE_REASON_MAX;
+  c->reason_length = 0;
+  if (n == 0 || c->own_reason || !(c->own_reason = malloc(n))) return;
+  memcpy(c->own_reason, reason, n);
+  c->reason = c->own_reason;
   c->reason_length = (unsigned char)n;
 }
 
@@ -644,7 +658,8 @@ static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
     case LW_EVENT_PONG: to->kind = LW_CONN_PONG; return 1;
     case LW_EVENT_CLOSE:
       c->code = from->code;
-      set_reason(c, from->bytes, from->n);
+      c->reason = from->bytes; /* stays: nothing more is read */
+      c->reason_length = (unsigned char)from->n;
       break;
     case LW_EVENT_FAILURE:
       c->error = from->error;
@@ -673,7 +688,7 @@ static int end_event(lw_conn *c, lw_conn_event *event) {
   c->ended = 0;
   event->clean = was_clean(c);
   event->code = c->error == 0 && c->code ? c->code : 1006;
-  event->bytes = c->reason;
+  event->bytes = c->reason ? c->reason : (const unsigned char *)"";
   event->n = c->reason_length;
   return 1;
 }

@@ -125,6 +125,8 @@ lw_host *lw_host_push(lua_State *L) {
   lua_setiuservalue(L, -2, LW_HOST_LIVING);
   lua_newtable(L);
   lua_setiuservalue(L, -2, LW_HOST_SIGNALS);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, LW_HOST_WATCHED);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
   host->loop = lw_loop_new(&lw_sys_real, NULL);
@@ -136,7 +138,8 @@ lw_host *lw_host_push(lua_State *L) {
 /* The state is about to go: every connection makes one try to say goodbye (API, Lifetime). */
 static int host_gc(lua_State *L) {
   lw_host *host = lua_touserdata(L, 1);
-  if (!host || !host->loop) return 0;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
+  if (!host || !lua_rawequal(L, 1, -1) || !host->loop) return 0;
   lw_hub_clear(&host->hub);
   lw_signals_free(host->signals);
   host->signals = NULL;
@@ -207,7 +210,7 @@ void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods) {
 }
 
 void *lw_box_test(lua_State *L, int index) {
-  void *box = lua_touserdata(L, index);
+  void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
   int same;
   if (!box || !lua_getmetatable(L, index)) return NULL;
   same = lua_rawequal(L, -1, lua_upvalueindex(2));

@@ -464,7 +464,7 @@ static void push_request(lua_State *L, lw_conn *conn) {
   if (query) set_slice(L, "query", query + 1, target.n - path_n - 1);
   lw_socket_push_headers(L, head);
   lua_setfield(L, -2, "headers");
-  lua_pushinteger(L, lw_address_text(lw_conn_address(conn), address));
+  lua_pushinteger(L, lw_conn_address(conn, address));
   lua_setfield(L, -2, "remotePort");
   lua_pushstring(L, address);
   lua_setfield(L, -2, "remoteAddress");

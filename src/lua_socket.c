@@ -22,10 +22,9 @@ typedef struct client_options {
   int family;
 } client_options;
 
-/* A socket as it lies in its userdata: `url` is the constructor's, empty otherwise. */
+/* A socket as it lies in its userdata. */
 typedef struct socket_box {
   lw_lua_socket socket;
-  lw_url url;
   int64_t pinged; /* when the last ping was sent; 0: never, or answered */
   unsigned char opened;
 } socket_box;
@@ -258,21 +257,39 @@ static const lw_option client_known[] = {
     {"followRedirects", LW_OPTION_OTHER, 0, 0, 0},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
 
-/* The URL at `index`, owned by the box from here on. */
-static void parse_url(lua_State *L, socket_box *s, int index) {
+/* A parsed URL that is needed only while the constructor runs: its memory goes with the userdata. */
+static int url_gc(lua_State *L) {
+  lw_url_clear(lua_touserdata(L, 1));
+  return 0;
+}
+
+static lw_url *push_url(lua_State *L) {
+  lw_url *url = lua_newuserdatauv(L, sizeof *url, 0);
+  memset(url, 0, sizeof *url);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, url_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return url;
+}
+
+/* The URL at `index`, parsed; pushes what owns it. */
+static const lw_url *check_url(lua_State *L, int index) {
   size_t n;
   const char *text;
+  lw_url *url = push_url(L);
   int err;
   if (lua_type(L, index) != LUA_TSTRING)
     lw_raise(L, "SyntaxError", CLASS ": a URL expected, got %s", lw_typename(L, index));
   text = lua_tolstring(L, index, &n);
-  err = lw_url_parse(&s->url, text, n);
+  err = lw_url_parse(url, text, n);
   if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
   if (err < 0 && (memchr(text, '@', n) || n > 200)) /* it may hold a password */
     lw_raise(L, "SyntaxError", CLASS ": the URL does not parse: %s", lw_strerror(err));
   if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the URL \"%s\" does not parse: %s", text, lw_strerror(err));
-  if (s->url.secure)
-    lw_raise(L, "NotSupportedError", CLASS ": connect to %s: wss is not available in this build", s->url.href);
+  if (url->secure)
+    lw_raise(L, "NotSupportedError", CLASS ": connect to %s: wss is not available in this build", url->href);
+  return url;
 }
 
 static void check_protocol(lua_State *L, int list) {
@@ -350,37 +367,43 @@ static void init_socket(lua_State *L, socket_box *s) {
   s->socket.target.box.host = lw_host_of(L);
 }
 
+/*
+** Everything the constructor was given, checked. Stack: class, url, protocols, options; what
+** the offer points to is pushed behind them, the first being the URL.
+*/
+static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options *options) {
+  memset(offer, 0, sizeof *offer);
+  memset(options, 0, sizeof *options);
+  offer->url = check_url(L, 2);
+  offer->protocols = check_protocols(L, 3);
+  lw_socket_default_settings(&options->settings);
+  lw_options_read(L, 4, CLASS, client_known, options);
+  check_family(L, options);
+  check_redirects(L, 4);
+  offer->origin = check_value(L, 4, "origin");
+  offer->user_agent = check_value(L, 4, "userAgent");
+  if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
+  else lua_pushnil(L);
+  offer->headers = lw_socket_check_headers(L, lua_gettop(L), CLASS);
+}
+
 /* WebSocket(url [, protocols [, options]]): stack: class, url, protocols, options. */
 static int socket_new(lua_State *L) {
   lw_host *host = lw_host_check(L);
-  client_options options = {.family = 0};
+  client_options options;
   lw_handshake_offer offer;
   socket_box *s;
   int err;
   lua_settop(L, 4);
-  s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES); /* 5 */
+  check_offer(L, &offer, &options);
+  s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES);
   init_socket(L, s);
   lua_pushvalue(L, lua_upvalueindex(2));
-  lua_setmetatable(L, 5);
-  parse_url(L, s, 2);
-  memset(&offer, 0, sizeof offer);
-  offer.url = &s->url;
-  offer.protocols = check_protocols(L, 3); /* 6 */
-  lw_socket_default_settings(&options.settings);
-  lw_options_read(L, 4, CLASS, client_known, &options);
-  check_family(L, &options);
-  check_redirects(L, 4);
-  offer.origin = check_value(L, 4, "origin"); /* 7 */
-  offer.user_agent = check_value(L, 4, "userAgent"); /* 8 */
-  if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
-  else lua_pushnil(L);
-  offer.headers = lw_socket_check_headers(L, 9, CLASS); /* 10 */
-  lua_pushstring(L, s->url.href);
-  lua_setiuservalue(L, 5, LW_SOCKET_URL);
+  lua_setmetatable(L, -2);
+  lua_pushstring(L, offer.url->href);
+  lua_setiuservalue(L, -2, LW_SOCKET_URL);
   s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, LW_KIND_SOCKET, s, &err);
-  lw_url_clear(&s->url);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
-  lua_settop(L, 5);
   return 1;
 }
 
@@ -410,7 +433,6 @@ static int socket_gc(lua_State *L) {
   socket_box *s = lw_box_test(L, 1);
   lw_conn *conn;
   if (!s) return 0;
-  lw_url_clear(&s->url);
   conn = s->socket.conn;
   s->socket.conn = NULL;
   if (!conn) return 0;
@@ -724,7 +746,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
   const lw_http_head *head = lw_conn_head(conn);
   char address[LW_ADDRESS_TEXT];
   if (s->socket.server_side) {
-    unsigned port = lw_address_text(lw_conn_address(conn), address);
+    unsigned port = lw_conn_address(conn, address);
     lua_pushfstring(L, "connection from %s:%d: ", address, (int)port);
   } else {
     lua_getiuservalue(L, target, LW_SOCKET_URL);

@@ -110,7 +110,7 @@ static void serve(lua_State *L, turn *t, const lw_ready *ready) {
       break;
     case LW_KIND_SERVER: serve_server(L, t, ready->owner, ready->why); break;
     case LW_KIND_TIMER: t->handled += lw_timer_fire(L, ready->owner); break;
-    case LW_KIND_WATCH: t->handled += lw_watch_fire(L, ready->owner); break;
+    case LW_KIND_WATCH: t->handled += lw_watch_fire(L, ready->owner, ready->why); break;
     case LW_KIND_SIGNAL: t->handled += lw_signal_fire(L); break;
   }
 }
@@ -151,32 +151,31 @@ static int64_t check_wait(lua_State *L, int index, int64_t otherwise) {
   return lw_check_milliseconds(L, index, "step", otherwise);
 }
 
-/* step([timeout [, budget]]): one turn. Upvalue: host. Returns the number of events handled. */
+/*
+** step([timeout [, budget]]): one turn. Returns the number of events handled.
+** Upvalues: host, lw_event_traceback, go_on.
+*/
 static int step(lua_State *L) {
   lw_host *host = lw_host_check(L);
   turn t = {.host = host, .deadline = -1};
   int64_t wait = check_wait(L, 1, 0), budget = check_wait(L, 2, -1);
-  int err, base;
+  int err;
   if (host->dispatching) lw_raise(L, "InvalidStateError", "step: called inside a handler");
   lua_settop(L, 0);
-  lua_pushvalue(L, LW_HOST);
-  lua_pushcclosure(L, lw_event_traceback, 1);
-  lua_pushvalue(L, LW_HOST);
-  lua_pushcclosure(L, go_on, 1);
-  base = lua_gettop(L);
+  lua_pushvalue(L, lua_upvalueindex(2)); /* 1: keeps the traceback */
   lw_hub_flush(&host->hub);
   if ((err = lw_loop_turn(host->loop, wait)) < 0) lw_raise_err(L, "step", err);
   if (budget >= 0) t.deadline = lw_loop_clock(host->loop) + budget;
   host->dispatching = 1;
   for (;;) {
-    lua_pushvalue(L, base);
+    lua_pushvalue(L, lua_upvalueindex(3));
     lua_pushlightuserdata(L, &t);
-    if (lua_pcall(L, 1, 0, base - 1) == LUA_OK) break;
+    if (lua_pcall(L, 1, 0, 1) == LUA_OK) break;
     if (!report(L, &t)) {
       end_turn(L, &t);
       return lua_error(L);
     }
-    lua_settop(L, base);
+    lua_settop(L, 1);
   }
   end_turn(L, &t);
   lua_pushinteger(L, t.handled);
@@ -185,6 +184,10 @@ static int step(lua_State *L) {
 
 void lw_step_open(lua_State *L) {
   lw_host_push(L);
-  lua_pushcclosure(L, step, 1);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, go_on, 1);
+  lua_pushcclosure(L, step, 3);
   lua_setfield(L, -2, "step");
 }

@@ -32,7 +32,7 @@ static void retire(lua_State *L, timer_box *t, int index) {
   lua_setiuservalue(L, index, ARGUMENTS);
 }
 
-/* timer:close(), clearTimeout's work, and the end of a <close> variable. */
+/* timer:close(), clearTimeout's work, the end of a <close> variable, and of the state. */
 static int timer_close(lua_State *L) {
   retire(L, lw_box_check(L, 1, "lunawire.Timer"), 1);
   return 0;
@@ -45,9 +45,7 @@ static int clear(lua_State *L) {
 
 static int timer_gc(lua_State *L) {
   timer_box *t = lw_box_test(L, 1);
-  if (!t || !t->joined) return 0;
-  t->joined = 0;
-  if (t->box.host->loop) lw_timer_leave(&t->box.host->loop->timers, &t->timer);
+  if (t) retire(L, t, 1);
   return 0;
 }
 
