@@ -1,0 +1,297 @@
+/*
+** load.c -- a load generator for echo servers, on the library's floors 0 and 1.
+**
+**   load PORT PID CONNECTIONS SIZE DEPTH SECONDS
+**   load PORT PID CONNECTIONS
+**
+** Opens CONNECTIONS, keeps DEPTH binary messages of SIZE bytes under way on each, and after a
+** warm-up counts what comes back for SECONDS. PID is the server's: its CPU time is read from
+** /proc. Prints one line: messages per second, the server's CPU microseconds for each
+** message, and the median, 99th percentile and worst of the round trips in microseconds.
+**
+** The short form opens the connections and lets them rest: prints the server's resident
+** bytes for each, and the CPU milliseconds it used in two idle seconds.
+*/
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "handshake.h"
+#include "http.h"
+#include "session.h"
+#include "url.h"
+
+#define WARM_UP 0.5 /* seconds */
+#define SLICES 64
+#define SAMPLES (1 << 20)
+
+typedef struct client {
+  int fd;
+  int open;
+  char key[LW_KEY_SIZE];
+  lw_session session;
+  char head[4096];
+  size_t head_used;
+  double *sent; /* when each message under way was sent: a ring of `depth` */
+  unsigned first;
+} client;
+
+static struct {
+  int poller, depth;
+  long pid;
+  size_t size, count;
+  lw_limits limits;
+  lw_pool pool;
+  lw_entropy entropy;
+  unsigned char receive[256 * 1024];
+  unsigned char *message;
+  double from, until; /* what is measured */
+  double cpu_from;
+  uint64_t messages;
+  float *samples;
+  size_t sample_count;
+} load;
+
+static void die(const char *what) {
+  fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* User and system seconds of the server so far. */
+static double server_cpu(void) {
+  char path[64], line[1024], *at;
+  unsigned long user = 0, system = 0;
+  FILE *file;
+  snprintf(path, sizeof path, "/proc/%ld/stat", load.pid);
+  if (!(file = fopen(path, "r"))) die(path);
+  if (!fgets(line, sizeof line, file)) die(path);
+  fclose(file);
+  at = strrchr(line, ')'); /* the name may hold anything */
+  if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) die("stat");
+  return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Resident bytes of the server. */
+static double server_memory(void) {
+  char path[64];
+  long all, resident = 0;
+  FILE *file;
+  snprintf(path, sizeof path, "/proc/%ld/statm", load.pid);
+  if (!(file = fopen(path, "r")) || fscanf(file, "%ld %ld", &all, &resident) != 2) die(path);
+  fclose(file);
+  return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void flush(client *c) {
+  lw_slice slices[SLICES];
+  struct iovec parts[SLICES];
+  int count;
+  while ((count = lw_session_output(&c->session, slices, SLICES)) > 0) {
+    ssize_t sent;
+    for (int i = 0; i < count; i++) {
+      parts[i].iov_base = (void *)(uintptr_t)slices[i].bytes;
+      parts[i].iov_len = slices[i].n;
+    }
+    sent = writev(c->fd, parts, count);
+    if (sent < 0 && errno == EAGAIN) break;
+    if (sent < 0) die("write");
+    lw_session_sent(&c->session, (size_t)sent);
+  }
+  struct epoll_event event = {.events = EPOLLIN | (lw_session_pending(&c->session) ? (uint32_t)EPOLLOUT : 0),
+                              .data.ptr = c};
+  epoll_ctl(load.poller, EPOLL_CTL_MOD, c->fd, &event);
+}
+
+static void send_one(client *c, unsigned place) {
+  c->sent[place] = now();
+  if (lw_session_send(&c->session, LW_BINARY, load.message, load.size) < 0) die("send");
+}
+
+static void start(client *c) {
+  c->open = 1;
+  for (int i = 0; i < load.depth; i++) send_one(c, (unsigned)i);
+  flush(c);
+}
+
+/* An echo is here: counted while the measuring lasts, and the next message goes. */
+static void echoed(client *c, const lw_event *event) {
+  double at = now();
+  if (event->n != load.size) {
+    fprintf(stderr, "load: an echo of %zu bytes, not %zu\n", event->n, load.size);
+    exit(1);
+  }
+  if (at >= load.from && at < load.until) {
+    load.messages++;
+    if (load.sample_count < SAMPLES) load.samples[load.sample_count++] = (float)((at - c->sent[c->first]) * 1e6);
+  }
+  send_one(c, c->first);
+  c->first = (c->first + 1) % (unsigned)load.depth;
+}
+
+static void feed(client *c, unsigned char *bytes, size_t n) {
+  lw_event event;
+  lw_session_feed(&c->session, bytes, n);
+  while (lw_session_next(&c->session, &event)) {
+    if (event.kind == LW_EVENT_MESSAGE) echoed(c, &event);
+    else if (event.kind == LW_EVENT_CLOSE || event.kind == LW_EVENT_FAILURE) {
+      fprintf(stderr, "load: the server closed: %d\n", event.code);
+      exit(1);
+    }
+  }
+}
+
+static void shake(client *c, const unsigned char *bytes, size_t n) {
+  lw_http_field fields[64];
+  lw_http_head head = {.fields = fields, .max_fields = 64};
+  lw_handshake_offer offer = {.protocols = NULL};
+  lw_slice protocol, extensions;
+  size_t scanned = 0;
+  long size;
+  if (n > sizeof c->head - c->head_used) die("head");
+  memcpy(c->head + c->head_used, bytes, n);
+  c->head_used += n;
+  size = lw_http_end((unsigned char *)c->head, c->head_used, sizeof c->head, &scanned);
+  if (size == 0) return;
+  if (size < 0 || lw_http_response(&head, (unsigned char *)c->head, (size_t)size) < 0 ||
+      lw_handshake_response(&head, &offer, c->key, &protocol, &extensions) < 0)
+    die("handshake");
+  start(c);
+}
+
+static void ready(client *c, unsigned events) {
+  ssize_t got;
+  if (events & EPOLLOUT) flush(c);
+  if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
+  got = read(c->fd, load.receive, sizeof load.receive);
+  if (got < 0 && errno == EAGAIN) return;
+  if (got <= 0) die("the server ended a connection");
+  if (c->open) feed(c, load.receive, (size_t)got);
+  else shake(c, load.receive, (size_t)got);
+  flush(c);
+}
+
+static void connect_one(client *c, const lw_handshake_offer *offer) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(offer->url->port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+  int on = 1;
+  c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
+  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  fcntl(c->fd, F_SETFL, O_NONBLOCK);
+  c->sent = calloc((size_t)load.depth + 1, sizeof *c->sent);
+  lw_session_init(&c->session, LW_CLIENT, &load.limits, &load.pool, &load.entropy);
+  if (!c->sent || lw_handshake_key(c->key, &load.entropy) < 0 ||
+      lw_handshake_request(&c->session.out, &load.pool, offer, c->key) < 0)
+    die("request");
+  epoll_ctl(load.poller, EPOLL_CTL_ADD, c->fd, &event);
+  flush(c);
+}
+
+static void turn(double until) {
+  struct epoll_event events[256];
+  double at;
+  while ((at = now()) < until) {
+    int count = epoll_wait(load.poller, events, 256, (int)((until - at) * 1000) + 1);
+    for (int i = 0; i < count; i++) ready(events[i].data.ptr, events[i].events);
+  }
+}
+
+static int compare(const void *a, const void *b) {
+  float x = *(const float *)a, y = *(const float *)b;
+  return (x > y) - (x < y);
+}
+
+static double percentile(double p) {
+  size_t i = (size_t)(p * (double)load.sample_count);
+  if (load.sample_count == 0) return 0;
+  return (double)load.samples[i < load.sample_count ? i : load.sample_count - 1];
+}
+
+/* Opened, and then nothing: what do they cost? */
+static void measure_idle(client *clients, const lw_handshake_offer *offer) {
+  double memory = 0, cpu;
+  size_t opened = 0;
+  for (size_t i = 0; i < load.count; i++) {
+    connect_one(&clients[i], offer);
+    if (i % 64 == 63) turn(now() + 0.001);
+    if (i == load.count / 100) { /* the first hundredth warms the server up */
+      turn(now() + WARM_UP);
+      memory = server_memory();
+    }
+  }
+  turn(now() + 2 * WARM_UP);
+  for (size_t i = 0; i < load.count; i++) opened += (size_t)clients[i].open;
+  if (opened != load.count) {
+    fprintf(stderr, "load: only %zu of %zu connections opened\n", opened, load.count);
+    exit(1);
+  }
+  memory = (server_memory() - memory) / (double)(load.count - load.count / 100 - 1);
+  cpu = server_cpu();
+  turn(now() + 2);
+  printf("%.0f %.0f\n", memory, (server_cpu() - cpu) * 1e3);
+}
+
+int main(int argc, char **argv) {
+  char text[64];
+  struct rlimit descriptors;
+  lw_url url;
+  lw_handshake_offer offer = {.url = &url};
+  client *clients;
+  double seconds, cpu;
+  if (argc != 7 && argc != 4) {
+    fprintf(stderr, "usage: load PORT PID CONNECTIONS [SIZE DEPTH SECONDS]\n");
+    return 2;
+  }
+  snprintf(text, sizeof text, "ws://127.0.0.1:%s/", argv[1]);
+  if (lw_url_parse(&url, text, strlen(text)) < 0) die("url");
+  load.pid = atol(argv[2]);
+  load.count = (size_t)atol(argv[3]);
+  load.size = argc == 7 ? (size_t)atol(argv[4]) : 0;
+  load.depth = argc == 7 ? atoi(argv[5]) : 0;
+  seconds = argc == 7 ? atof(argv[6]) : 0;
+  getrlimit(RLIMIT_NOFILE, &descriptors);
+  descriptors.rlim_cur = descriptors.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &descriptors);
+  load.limits = (lw_limits){.max_payload = 1 << 30, .max_fragments = 1 << 20};
+  load.poller = epoll_create1(EPOLL_CLOEXEC);
+  load.samples = malloc(SAMPLES * sizeof *load.samples);
+  load.message = malloc(load.size + 1);
+  clients = calloc(load.count, sizeof *clients);
+  if (!clients || !load.samples || !load.message) die("memory");
+  memset(load.message, 'm', load.size);
+  load.from = load.until = now() + 1e9;
+  if (argc == 4) {
+    measure_idle(clients, &offer);
+    return 0;
+  }
+  for (size_t i = 0; i < load.count; i++) connect_one(&clients[i], &offer);
+  turn(now() + WARM_UP);
+  cpu = server_cpu();
+  load.from = now();
+  load.until = load.from + seconds;
+  turn(load.until);
+  cpu = server_cpu() - cpu;
+  qsort(load.samples, load.sample_count, sizeof *load.samples, compare);
+  printf("%.0f %.3f %.0f %.0f %.0f\n", (double)load.messages / seconds,
+         load.messages ? cpu * 1e6 / (double)load.messages : 0.0, percentile(0.5), percentile(0.99), percentile(1));
+  return 0;
+}

@@ -1,0 +1,114 @@
+-- run.lua -- echo throughput and latency against npm's ws, and what idle connections cost.
+-- `make bench` runs it. Server and load have a core each; every figure of ours stands beside
+-- the peer's from the same run, taken in turn.
+local build = arg[1] or "build"
+local root = arg[0]:match "^(.*)/bench/" or "."
+
+local ROUNDS = 3
+local SECONDS = 2
+
+local function capture(command)
+  local pipe = assert(io.popen(command))
+  local output = pipe:read "*a"
+  pipe:close()
+  return output
+end
+
+local function has(command)
+  return capture("command -v " .. command .. " 2>/dev/null") ~= ""
+end
+
+local pinned = has "taskset" and tonumber(capture "nproc") > 1
+local on_server = pinned and "taskset -c 0 " or ""
+local on_load = pinned and "taskset -c 1 " or ""
+
+local lua_path = ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/%s/?.so;;'"):format(root, root, root, build)
+local interpreter = arg[-1] or "lua5.4"
+
+local peers = {
+  { name = "lunawire", command = ("env %s %s %s/bench/echo.lua"):format(lua_path, interpreter, root) },
+  { name = "npm ws", command = ("node %s/bench/echo_ws.js"):format(root), present = has "node" },
+}
+
+-- Starts a server, gives its port and process id to `measure`, and ends it.
+local function with_server(peer, measure)
+  local pipe = assert(io.popen(("ulimit -n $(ulimit -H -n); %s%s & pid=$!; echo $pid; { wait $pid; } 2>/dev/null"):format(on_server, peer.command)))
+  local pid = assert(pipe:read "*n", "no process id")
+  local port = assert(pipe:read "*n", peer.name .. ": no port")
+  local ok, result = pcall(measure, port, pid)
+  os.execute(("kill %d"):format(pid))
+  pipe:close()
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
+local function load(port, pid, ...)
+  local words = { ... }
+  local line = capture(("%s%s/%s/bench/load %d %d %s"):format(on_load, root, build, port, pid, table.concat(words, " ")))
+  local numbers = {}
+  for number in line:gmatch "[%d.]+" do
+    numbers[#numbers + 1] = tonumber(number)
+  end
+  assert(#numbers > 0, "the load generator failed")
+  return numbers
+end
+
+local function median(list)
+  table.sort(list)
+  return list[(#list + 1) // 2]
+end
+
+-- Runs of all peers in turn, so that a machine that slows down slows all of them.
+local function compare(title, connections, size, depth)
+  local runs = {}
+  for _ = 1, ROUNDS do
+    for i, peer in ipairs(peers) do
+      runs[i] = runs[i] or {}
+      if peer.present ~= false then
+        table.insert(runs[i], with_server(peer, function(port, pid)
+          return load(port, pid, connections, size, depth, SECONDS)
+        end))
+      end
+    end
+  end
+  print(title)
+  local columns = {}
+  for i, peer in ipairs(peers) do
+    columns[i] = {}
+    for column = 1, 4 do
+      local values = {}
+      for _, run in ipairs(runs[i]) do
+        values[#values + 1] = run[column]
+      end
+      columns[i][column] = median(values)
+    end
+    if columns[i][1] then
+      print(("  %-10s %9.0f messages/s  %7.2f us server CPU each  round trip p50 %6.0f us  p99 %6.0f us"):format(
+        peer.name, table.unpack(columns[i])))
+    end
+  end
+  if columns[2][1] then
+    print(("  ratio      %9.2f             %7.2f"):format(columns[1][1] / columns[2][1], columns[1][2] / columns[2][2]))
+  end
+end
+
+local function idle(connections)
+  print(("%d idle connections"):format(connections))
+  for _, peer in ipairs(peers) do
+    if peer.present ~= false then
+      local result = with_server(peer, function(port, pid)
+        return load(port, pid, connections)
+      end)
+      print(("  %-10s %6.0f bytes of the server's memory each, %.0f ms of CPU in 2 idle seconds"):format(
+        peer.name, table.unpack(result)))
+    end
+  end
+end
+
+compare("echo, 100 connections, 64 bytes, one message under way on each", 100, 64, 1)
+compare("echo, 100 connections, 64 bytes, 16 messages under way on each", 100, 64, 16)
+compare("echo, 100 connections, 4 KiB, one message under way on each", 100, 4096, 1)
+compare("echo, 4 connections, 1 MiB, one message under way on each", 4, 1048576, 1)
+idle(10000)
