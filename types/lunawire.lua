@@ -1,0 +1,294 @@
+---@meta lunawire
+-- What editors know of lunawire (LuaCATS, for lua-language-server): point
+-- `workspace.library` at this directory. Durations are milliseconds, sizes bytes.
+
+---An error for a caller's mistake. `tostring` gives where, name and message.
+---@class lunawire.Error
+---@field name "SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"|"NotSupportedError"|"SystemError"|"MemoryError"
+---@field message string
+---@field where string
+
+---@class lunawire.Event
+---@field type string
+---@field target table the socket or server it happened to
+local Event = {}
+---No further listener of this event is called.
+function Event:stopImmediatePropagation() end
+
+---@class lunawire.MessageEvent: lunawire.Event
+---@field target lunawire.WebSocket
+---@field data string
+---@field binary boolean
+---@field origin string `ws://host[:port]`; `""` on the server side
+
+---@class lunawire.CloseEvent: lunawire.Event
+---@field target lunawire.WebSocket
+---@field code integer 1005: a Close without code; 1006: no Close at all
+---@field reason string
+---@field wasClean boolean both Close frames went and the connection ended after them
+---@field name string the code's name, or that of its range
+
+---@class lunawire.ErrorEvent: lunawire.Event
+---@field message string what was tried, on what, and why it failed
+---@field code "dns"|"refused"|"timeout"|"network"|"http"|"protocol"|"slow"|"aborted"|"memory"|"system"
+---@field closeCode? integer what a peer that broke the protocol was told
+---@field status? integer of an answer that refused the handshake
+---@field headers? table<string, string> of that answer
+
+---@class lunawire.PongEvent: lunawire.Event
+---@field data string
+---@field latency? number since the last ping
+
+---A WebSocket, client or server side (WHATWG WebSockets).
+---@class lunawire.WebSocket
+---@field CONNECTING 0
+---@field OPEN 1
+---@field CLOSING 2
+---@field CLOSED 3
+---@field url string serialised, without credentials; `""` on the server side
+---@field readyState 0|1|2|3
+---@field protocol string
+---@field extensions string
+---@field bufferedAmount integer bytes queued and not handed to the system, framing excluded
+---@field binaryType "string"
+---@field lastReceived? number `lunawire.now()` when bytes last came
+---@field onopen? fun(event: lunawire.Event)
+---@field onmessage? fun(event: lunawire.MessageEvent)
+---@field onerror? fun(event: lunawire.ErrorEvent)
+---@field onclose? fun(event: lunawire.CloseEvent)
+---@field onping? fun(event: lunawire.MessageEvent)
+---@field onpong? fun(event: lunawire.PongEvent)
+---@field ondrain? fun(event: lunawire.Event)
+local WebSocket = {}
+
+---Sends one message: text, which must be UTF-8, or binary (RFC 6455, 5.6).
+---Raises InvalidStateError while CONNECTING, TypeError for what cannot be sent.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return boolean go false: wait for `drain` before sending more
+function WebSocket:send(data, options) end
+
+---Starts the closing handshake; what is queued goes first (RFC 6455, 7.1.2). While CONNECTING it fails the attempt.
+---Raises InvalidAccessError for another code than 1000 and 3000-4999 (a server-side socket
+---may also say 1001-1003 and 1007-1014), SyntaxError for a reason over 123 bytes, not UTF-8, or without code.
+---@param code? integer
+---@param reason? string
+function WebSocket:close(code, reason) end
+
+---Sends a ping (RFC 6455, 5.5.2); the answer is a `pong` event.
+---@param data? string at most 125 bytes
+function WebSocket:ping(data) end
+
+---Drops the connection at once: `close` 1006 with this reason.
+---@param reason? string
+function WebSocket:terminate(reason) end
+
+---Stops reading, so that TCP pushes back on the peer.
+function WebSocket:pause() end
+function WebSocket:resume() end
+
+---@param type "open"|"message"|"error"|"close"|"ping"|"pong"|"drain"
+---@param fn fun(event: table)
+---@param options? { once?: boolean, capture?: boolean }
+function WebSocket:addEventListener(type, fn, options) end
+
+---@param type string
+---@param fn fun(event: table)
+---@param options? { capture?: boolean }
+function WebSocket:removeEventListener(type, fn, options) end
+
+---Server side only.
+---@param topic string
+function WebSocket:subscribe(topic) end
+---@param topic string
+function WebSocket:unsubscribe(topic) end
+---@param topic string
+---@return boolean
+function WebSocket:isSubscribed(topic) end
+---To every subscriber but this one.
+---@param topic string
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return integer receivers
+function WebSocket:publish(topic, data, options) end
+
+---@class lunawire.SocketOptions
+---@field handshakeTimeout? number 10000
+---@field closeTimeout? number 5000
+---@field maxPayload? integer 16 MiB; 1 MiB on a server
+---@field maxFragments? integer 131072
+---@field fragmentSize? integer 0: never split what is sent
+---@field highWaterMark? integer 1 MiB
+---@field maxBufferedAmount? integer 64 MiB; 16 MiB on a server
+---@field noDelay? boolean true
+
+---@class lunawire.ClientOptions: lunawire.SocketOptions
+---@field headers? table<string, string|string[]>
+---@field origin? string
+---@field userAgent? string
+---@field family? 4|6
+
+---@class lunawire.ServerOptions: lunawire.SocketOptions
+---@field port? integer 0: any free one
+---@field host? string `"127.0.0.1"`
+---@field path? string of a Unix socket instead
+---@field backlog? integer
+---@field reusePort? boolean
+---@field protocols? string[]|string|fun(offered: string[], request: lunawire.Request): string?
+---@field origins? string[]|string nil: the same origin only; `"*"`: any
+---@field resource? string serve only this path
+---@field maxConnections? integer from the descriptor limit
+---@field maxHeaderSize? integer 16 KiB
+---@field maxHeaderCount? integer 100
+
+---@class lunawire.Request
+---@field method string
+---@field target string
+---@field path string
+---@field query? string
+---@field headers table<string, string> names in lower case
+---@field remoteAddress string
+---@field remotePort integer
+
+---@class lunawire.ConnectionEvent: lunawire.Event
+---@field target lunawire.WebSocketServer
+---@field socket lunawire.WebSocket
+---@field request lunawire.Request
+
+---@class lunawire.RequestEvent: lunawire.Event
+---@field target lunawire.WebSocketServer
+---@field request lunawire.Request
+local RequestEvent = {}
+---@param status integer
+---@param headers? table<string, string|string[]>
+---@param body? string
+---@return boolean sent false: answered already, or gone
+function RequestEvent:respond(status, headers, body) end
+
+---@class lunawire.UpgradeEvent: lunawire.Event
+---@field target lunawire.WebSocketServer
+---@field request lunawire.Request
+---@field protocol? string may be set
+---@field headers? table<string, string|string[]> may be set: go with the 101
+local UpgradeEvent = {}
+---@param status? integer 403
+---@param headers? table<string, string|string[]>
+---@param body? string
+---@return boolean sent
+function UpgradeEvent:reject(status, headers, body) end
+---The answer comes later, within `handshakeTimeout`.
+function UpgradeEvent:defer() end
+---@return boolean accepted
+function UpgradeEvent:accept() end
+
+---@class lunawire.WebSocketServer
+---@field port integer
+---@field url string
+---@field onconnection? fun(event: lunawire.ConnectionEvent)
+---@field onupgrade? fun(event: lunawire.UpgradeEvent)
+---@field onrequest? fun(event: lunawire.RequestEvent)
+---@field onmessage? fun(event: lunawire.MessageEvent) for sockets without a handler of their own
+---@field onping? fun(event: lunawire.MessageEvent)
+---@field onpong? fun(event: lunawire.PongEvent)
+---@field ondrain? fun(event: lunawire.Event)
+---@field onsocketerror? fun(event: lunawire.ErrorEvent)
+---@field onsocketclose? fun(event: lunawire.CloseEvent)
+---@field onerror? fun(event: lunawire.ErrorEvent)
+---@field onclose? fun(event: lunawire.Event) once, after the last socket's `close`
+---@operator len: integer
+local WebSocketServer = {}
+
+---The open sockets; safe against closing on the way.
+---@return fun(): lunawire.WebSocket?
+function WebSocketServer:each() end
+---One frame for every subscriber.
+---@param topic string
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return integer receivers
+function WebSocketServer:publish(topic, data, options) end
+---One frame for every open socket.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return integer receivers
+function WebSocketServer:broadcast(data, options) end
+---Stops listening, closes every socket, ends what is left after `closeTimeout`.
+---@param code? integer 1001
+---@param reason? string
+function WebSocketServer:close(code, reason) end
+---@param type string
+---@param fn fun(event: table)
+---@param options? { once?: boolean, capture?: boolean }
+function WebSocketServer:addEventListener(type, fn, options) end
+---@param type string
+---@param fn fun(event: table)
+---@param options? { capture?: boolean }
+function WebSocketServer:removeEventListener(type, fn, options) end
+
+---What setTimeout, setInterval and watch return; also for `<close>` variables.
+---@class lunawire.Handle
+local Handle = {}
+function Handle:close() end
+
+---@class lunawire.CloseCode: table<string, integer>
+---@field name fun(code: integer): string
+
+---@class lunawire
+---@field _VERSION string
+---@field WebSocket fun(url: string, protocols?: string|string[], options?: lunawire.ClientOptions): lunawire.WebSocket
+---@field WebSocketServer fun(options: lunawire.ServerOptions): lunawire.WebSocketServer
+---@field CloseCode lunawire.CloseCode
+---@field onerror? fun(err: any, source: any, traceback: string) gets an error raised in a handler
+---@field loop { pollfd: (fun(): integer?), events: (fun(): string), timeout: (fun(): number?) } for cqueues and its like; seconds
+local lunawire = {}
+
+---@param fn function
+---@param ms? number
+---@param ... any passed to fn
+---@return lunawire.Handle
+function lunawire.setTimeout(fn, ms, ...) end
+---@param fn function
+---@param ms? number
+---@param ... any
+---@return lunawire.Handle
+function lunawire.setInterval(fn, ms, ...) end
+---@param timer? lunawire.Handle
+function lunawire.clearTimeout(timer) end
+---@param timer? lunawire.Handle
+function lunawire.clearInterval(timer) end
+
+---Turns the loop until nothing is left that could call back, or the time is over.
+---Raises InvalidStateError inside a handler, and a handler's error while `onerror` is unset.
+---@param timeout? number
+---@return boolean nothingLeft
+function lunawire.run(timeout) end
+---One turn.
+---@param timeout? number waits at most so long; default 0
+---@param budget? number handles events for at most so long, but at least one
+---@return integer handled
+function lunawire.step(timeout, budget) end
+---Makes the `run` in progress return.
+function lunawire.stop() end
+---Hands queued output to the system now.
+function lunawire.flush() end
+---One pollable descriptor for everything the loop waits on; nil on the plain poll backend.
+---@return integer?
+function lunawire.fd() end
+---The time until `step` has work: 0 while anything is queued, nil: none.
+---@return number?
+function lunawire.timeout() end
+---Calls fn while a foreign descriptor is ready.
+---@param fd integer|file*
+---@param mode "r"|"w"
+---@param fn fun(handle: lunawire.Handle)
+---@return lunawire.Handle
+function lunawire.watch(fd, mode, fn) end
+---Runs fn in the loop when the signal arrives; nil restores what was before.
+---@param name "INT"|"TERM"|"HUP"|string
+---@param fn? function
+function lunawire.onsignal(name, fn) end
+---Monotonic milliseconds.
+---@return number
+function lunawire.now() end
+
+return lunawire
