@@ -64,8 +64,9 @@ static size_t frame_count(const lw_limits *limits, size_t n) {
 ** Writes a message as `frames` frames, their headers carrying the keys given (NULL: not
 ** masked). Returns the bytes written.
 */
-static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode opcode, size_t frames,
-                          unsigned char (*keys)[4], const unsigned char *bytes, size_t n) {
+static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode opcode,
+                          size_t frames, unsigned char (*keys)[4], const unsigned char *bytes,
+                          size_t n) {
   unsigned char *start = at;
   for (size_t i = 0; i < frames; i++) {
     int last = i + 1 == frames;
@@ -110,13 +111,14 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
     err = take_keys(s, keys, frames);
   }
   if (err == 0 && !(at = lw_buf_reserve(&s->out, s->pool, room))) err = LW_ERR_MEMORY;
-  if (err == 0) lw_buf_commit(&s->out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
+  if (err == 0)
+    lw_buf_commit(&s->out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
   free(many);
   return err;
 }
 
-lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode, const void *bytes,
-                           size_t n) {
+lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode,
+                           const void *bytes, size_t n) {
   size_t frames = frame_count(limits, n);
   size_t room = message_room(n, frames);
   lw_chunk *chunk = room ? lw_chunk_new(pool, room) : NULL;
@@ -130,7 +132,8 @@ int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n) {
 }
 
 /* Writes a control frame to `at`. Returns its length or a negative lw_err. */
-static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const void *bytes, size_t n) {
+static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const void *bytes,
+                       size_t n) {
   lw_frame frame = {.length = n, .opcode = (unsigned char)opcode, .fin = 1};
   if (s->role == LW_CLIENT) {
     int err = lw_entropy_take(s->entropy, frame.key, 4);
@@ -390,7 +393,7 @@ static int skip_data(lw_session *s) {
 static int read_data(lw_session *s, lw_event *event) {
   size_t here = (size_t)(s->end - s->in);
   size_t n = here < s->left ? here : (size_t)s->left;
-  unsigned char *bytes = s->in;
+  unsigned char *bytes = s->in, *at;
   int whole = n == s->left && s->frame.fin && s->message_used == 0;
   int err;
 
@@ -400,7 +403,8 @@ static int read_data(lw_session *s, lw_event *event) {
   unmask(s, bytes, n);
   if ((err = check_text(s, bytes, n)) < 0) return err;
   if (whole) return end_data(s, event, bytes, n);
-  if (n > 0 && bytes != s->message + s->message_used) memcpy(s->message + s->message_used, bytes, n);
+  at = s->message + s->message_used;
+  if (n > 0 && bytes != at) memcpy(at, bytes, n);
   s->message_used += n;
   if (s->left > 0) return 0;
   s->delivered = s->frame.fin;
@@ -451,7 +455,7 @@ static int read_control(lw_session *s, lw_event *event) {
   return end_control(s, event, bytes, s->control_used);
 }
 
-/* One step through the input: 1 with an event, 0 to go on or when the input is used up, or a negative lw_err. */
+/* One step through the input: 1 with an event, 0 to go on, or a negative lw_err. */
 static int advance(lw_session *s, lw_event *event) {
   if (!s->in_frame) {
     int got = read_header(s);

@@ -31,7 +31,7 @@ typedef struct lw_limits {
 typedef enum lw_session_state {
   LW_SESSION_OPEN,    /* both sides may send */
   LW_SESSION_CLOSING, /* our Close frame is queued or sent; the peer still owes one */
-  LW_SESSION_CLOSED,  /* both Close frames are queued, sent or here; only the connection's end is missing */
+  LW_SESSION_CLOSED,  /* both Close frames are queued, sent or here; the connection may end */
   LW_SESSION_FAILED   /* the peer broke the protocol and will be told; nothing more is read */
 } lw_session_state;
 
@@ -39,8 +39,8 @@ typedef enum lw_event_kind {
   LW_EVENT_MESSAGE, /* binary, bytes */
   LW_EVENT_PING,    /* bytes; it is answered by itself, unless we are closing */
   LW_EVENT_PONG,    /* bytes */
-  LW_EVENT_CLOSE,   /* code (1005: none came), bytes is the reason; comes once, and is the last */
-  LW_EVENT_FAILURE  /* error, and code is what our Close frame says unless one was queued before; comes once, and is the last */
+  LW_EVENT_CLOSE,   /* code (1005: none came), bytes is the reason; the last event */
+  LW_EVENT_FAILURE  /* error; code: our Close frame's, unless one went before; the last event */
 } lw_event_kind;
 
 typedef struct lw_event {
@@ -87,7 +87,7 @@ typedef struct lw_session {
   uint64_t pong_end; /* where in the stream the last queued pong ends */
 
   lw_buf out;
-  unsigned char last[LW_FRAME_MAX + LW_CONTROL_MAX]; /* our Close frame: behind everything in `out` */
+  unsigned char last[LW_FRAME_MAX + LW_CONTROL_MAX]; /* our Close frame: behind all of `out` */
   unsigned char last_length, last_sent;
 } lw_session;
 
@@ -106,7 +106,7 @@ void lw_session_clear(lw_session *s);
 void lw_session_feed(lw_session *s, unsigned char *bytes, size_t n);
 /* 1 when everything fed has been parsed. */
 int lw_session_hungry(const lw_session *s);
-/* The next event: 1, or 0 when it takes more bytes. send, ping and close may be called in between. */
+/* The next event: 1, or 0 when it takes more bytes. send, ping, close may be called in between. */
 int lw_session_next(lw_session *s, lw_event *event);
 /* Copies what is not parsed yet, so that the caller's bytes may go. 0 or LW_ERR_MEMORY. */
 int lw_session_stash(lw_session *s);
@@ -120,7 +120,7 @@ int lw_session_stash(lw_session *s);
 unsigned char *lw_session_space(lw_session *s, size_t least, size_t most, size_t *n);
 /* n bytes of that room were filled. Then ask lw_session_next. */
 void lw_session_filled(lw_session *s, size_t n);
-/* 1 between two messages, and when no more are read: the connection may end here without cutting one. */
+/* 1 between two messages (or when no more are read): an end here cuts none. */
 int lw_session_between(const lw_session *s);
 
 /* --- out --- */
@@ -131,9 +131,9 @@ int lw_session_between(const lw_session *s);
 ** open, LW_ERR_MEMORY, LW_ERR_RANDOM; on failure nothing is queued.
 */
 int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n);
-/* A server's message, framed once for many sessions; the chunk has one reference. NULL: no memory. */
-lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode, const void *bytes,
-                           size_t n);
+/* A server's message, framed once for many sessions; the caller's reference. NULL: no memory. */
+lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode,
+                           const void *bytes, size_t n);
 /* Queues such a chunk, n bytes of content, by reference. As lw_session_send. */
 int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n);
 /* n <= 125 bytes. As lw_session_send. */
@@ -145,7 +145,10 @@ int lw_session_ping(lw_session *s, const void *bytes, size_t n);
 */
 void lw_session_close(lw_session *s, unsigned code, const void *reason, size_t n);
 
-/* What is to be sent now, as at most `max` slices, valid until the session is used otherwise. Returns how many, or LW_ERR_MEMORY. */
+/*
+** What is to be sent now, as at most `max` slices, valid until the session is used
+** otherwise. Returns how many, or a negative lw_err.
+*/
 int lw_session_output(lw_session *s, lw_slice *slices, int max);
 /* The first n of these bytes have gone. */
 void lw_session_sent(lw_session *s, size_t n);

@@ -1,0 +1,231 @@
+/*
+** probe_tcp.c -- plain TCP for specs: lunawire.probe.tcp, sockets that never block, driven
+** from the spec while the loop under test turns. Shares no code with the library.
+**
+**   tcp.listen([backlog]) -> listener    .port  :accept() -> peer | nil  :close()
+**   tcp.connect(port [, host]) -> peer
+**   peer:send(bytes) -> number taken | nil, "ECONNRESET"
+**   peer:receive([max]) -> bytes | "" (nothing yet) | nil (the end) | nil, "ECONNRESET"
+**   peer:shutdown()  :reset()  :close()  :buffers(n)
+*/
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* accept4, SOCK_NONBLOCK on Linux */
+#endif
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LISTENER "lunawire.probe.tcp.listener"
+#define PEER "lunawire.probe.tcp.peer"
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* where it is missing, socket options say it (macOS) */
+#endif
+
+typedef struct tcp_socket {
+  int fd; /* -1 once closed */
+  int port;
+} tcp_socket;
+
+/* --- what went wrong -------------------------------------------------------------------------- */
+
+#define E(name) {#name, name},
+static const struct {
+  const char *name;
+  int number;
+} errors[] = {
+  E(ECONNRESET) E(ECONNREFUSED) E(ECONNABORTED) E(EPIPE) E(ENOTCONN) E(ETIMEDOUT) E(EBADF) E(EMFILE) E(EADDRINUSE)
+};
+#undef E
+
+/* nil and the error's name. For a C function's `return`. */
+static int fail(lua_State *L, int number) {
+  lua_pushnil(L);
+  for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+    if (errors[i].number == number) {
+      lua_pushstring(L, errors[i].name);
+      return 2;
+    }
+  lua_pushstring(L, strerror(number));
+  return 2;
+}
+
+static int blocks(int number) {
+  return number == EAGAIN || number == EWOULDBLOCK || number == EINPROGRESS || number == EINTR;
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
+static tcp_socket *new_socket(lua_State *L, const char *class) {
+  tcp_socket *s = lua_newuserdatauv(L, sizeof *s, 0);
+  s->fd = -1;
+  s->port = 0;
+  luaL_setmetatable(L, class);
+  return s;
+}
+
+/* Takes the descriptor over. 0, or -1 with errno. */
+static int adopt(tcp_socket *s, int fd) {
+  int one = 1;
+  s->fd = fd;
+  if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return -1;
+#ifdef SO_NOSIGPIPE
+  setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof one);
+#endif
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  return 0;
+}
+
+static struct sockaddr_in address_of(lua_State *L, const char *host, int port) {
+  struct sockaddr_in address;
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_port = htons((uint16_t)port);
+  if (inet_pton(AF_INET, host, &address.sin_addr) != 1) luaL_error(L, "%s is no IPv4 address", host);
+  return address;
+}
+
+/* listen([backlog]) */
+static int tcp_listen(lua_State *L) {
+  int backlog = (int)luaL_optinteger(L, 1, 64);
+  struct sockaddr_in address = address_of(L, "127.0.0.1", 0);
+  socklen_t size = sizeof address;
+  tcp_socket *s = new_socket(L, LISTENER);
+  if (adopt(s, socket(AF_INET, SOCK_STREAM, 0)) < 0 || bind(s->fd, (struct sockaddr *)&address, size) < 0 ||
+      listen(s->fd, backlog) < 0 || getsockname(s->fd, (struct sockaddr *)&address, &size) < 0)
+    return luaL_error(L, "listen: %s", strerror(errno));
+  s->port = ntohs(address.sin_port);
+  return 1;
+}
+
+/* connect(port [, host]): a refusal shows at the first send or receive. */
+static int tcp_connect(lua_State *L) {
+  struct sockaddr_in address = address_of(L, luaL_optstring(L, 2, "127.0.0.1"), (int)luaL_checkinteger(L, 1));
+  tcp_socket *s = new_socket(L, PEER);
+  if (adopt(s, socket(AF_INET, SOCK_STREAM, 0)) < 0) return luaL_error(L, "connect: %s", strerror(errno));
+  if (connect(s->fd, (struct sockaddr *)&address, sizeof address) < 0 && !blocks(errno)) return fail(L, errno);
+  return 1;
+}
+
+/* listener:accept(): nil while nobody is there. */
+static int listener_accept(lua_State *L) {
+  tcp_socket *listener = luaL_checkudata(L, 1, LISTENER);
+  tcp_socket *s = new_socket(L, PEER);
+  int fd = accept(listener->fd, NULL, NULL);
+  if (fd < 0) {
+    if (!blocks(errno)) return fail(L, errno);
+    lua_pushnil(L);
+    return 1;
+  }
+  if (adopt(s, fd) < 0) return fail(L, errno);
+  return 1;
+}
+
+/* --- using ------------------------------------------------------------------------------------ */
+
+/* peer:send(bytes) */
+static int peer_send(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 2, &n);
+  ssize_t sent = send(s->fd, bytes, n, MSG_NOSIGNAL);
+  /* ENOTCONN: on its way still (macOS) */
+  if (sent < 0 && !blocks(errno) && errno != ENOTCONN) return fail(L, errno);
+  lua_pushinteger(L, sent < 0 ? 0 : sent);
+  return 1;
+}
+
+/* peer:receive([max]) */
+static int peer_receive(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  lua_Integer max = luaL_optinteger(L, 2, 65536);
+  luaL_Buffer buffer;
+  luaL_argcheck(L, max > 0, 2, "must be positive");
+  char *bytes = luaL_buffinitsize(L, &buffer, (size_t)max);
+  ssize_t got = recv(s->fd, bytes, (size_t)max, 0);
+  if (got < 0 && !blocks(errno)) return fail(L, errno);
+  if (got == 0) {
+    lua_pushnil(L);
+    return 1;
+  }
+  luaL_pushresultsize(&buffer, got < 0 ? 0 : (size_t)got);
+  return 1;
+}
+
+/* peer:shutdown(): the end of our stream; receiving goes on. */
+static int peer_shutdown(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  if (shutdown(s->fd, SHUT_WR) < 0) return fail(L, errno);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int socket_close(lua_State *L) {
+  tcp_socket *s = lua_touserdata(L, 1);
+  if (!luaL_testudata(L, 1, LISTENER)) luaL_checkudata(L, 1, PEER);
+  if (s->fd >= 0) close(s->fd);
+  s->fd = -1;
+  return 0;
+}
+
+/* peer:reset(): ends with a RST instead of a FIN. */
+static int peer_reset(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  struct linger abrupt = {.l_onoff = 1, .l_linger = 0};
+  if (s->fd >= 0 && setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &abrupt, sizeof abrupt) < 0) return fail(L, errno);
+  return socket_close(L);
+}
+
+/* peer:buffers(n), listener:buffers(n): small ones, so that a reader that does not read is soon felt. */
+static int socket_buffers(lua_State *L) {
+  tcp_socket *s = lua_touserdata(L, 1);
+  int size = (int)luaL_checkinteger(L, 2);
+  if (!luaL_testudata(L, 1, LISTENER)) luaL_checkudata(L, 1, PEER);
+  setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  return 0;
+}
+
+/* --- the library ------------------------------------------------------------------------------ */
+
+static int listener_index(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, LISTENER);
+  if (strcmp(luaL_checkstring(L, 2), "port") == 0) {
+    lua_pushinteger(L, s->port);
+    return 1;
+  }
+  lua_pushvalue(L, 2);
+  lua_rawget(L, lua_upvalueindex(1));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"listen", tcp_listen}, {"connect", tcp_connect}, {NULL, NULL}};
+
+static const luaL_Reg listener_methods[] = {
+    {"accept", listener_accept}, {"close", socket_close}, {"buffers", socket_buffers}, {"__gc", socket_close},
+    {NULL, NULL},
+};
+
+static const luaL_Reg peer_methods[] = {
+    {"send", peer_send},       {"receive", peer_receive},   {"shutdown", peer_shutdown}, {"reset", peer_reset},
+    {"close", socket_close},   {"buffers", socket_buffers}, {"__gc", socket_close},      {NULL, NULL},
+};
+
+void probe_tcp(lua_State *L) {
+  probe_class(L, PEER, peer_methods);
+  probe_class(L, LISTENER, listener_methods);
+  luaL_getmetatable(L, LISTENER);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, listener_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  probe_library(L, "tcp", functions);
+}
