@@ -21,6 +21,8 @@ chat  | lua:cjson               | lua-cjson          | rock:lua-cjson   | rock:l
 chat  | lua:argparse            | lua-argparse       | rock:argparse    | rock:argparse     | rock:argparse  | rock:argparse
 chat  | lua:readline            | lua-readline       | rock:readline    | rock:readline     | rock:readline  | rock:readline
 test  | lua:busted              | lua-busted         | rock:busted      | rock:busted       | rock:busted    | rock:busted
+test  | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
+test  | command:tmux            | tmux               | tmux             | tmux              | tmux           | tmux
 test  | command:timeout         | coreutils          | coreutils        | coreutils         | coreutils      | coreutils
 test  | command:node            | nodejs             | nodejs           | nodejs            | nodejs         | node
 test  | command:npm             | npm ca-certificates | nodejs-npm      | npm               | npm            | node
@@ -32,7 +34,6 @@ check | command:clang-tidy      | clang-tidy         | clang-tools-extra | clang
 check | command:cppcheck        | cppcheck           | cppcheck         | cppcheck          | cppcheck       | cppcheck
 check | command:valgrind        | valgrind           | valgrind         | valgrind          | valgrind       | -
 check | command:luacheck        | lua-check          | rock:luacheck    | rock:luacheck     | rock:luacheck  | rock:luacheck
-check | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
 '
 
 # --- what is here ---------------------------------------------------------------------
