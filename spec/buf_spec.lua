@@ -282,6 +282,19 @@ describe("a chunk for many queues", function()
     assert.is_true(pool:kept() <= 8)
   end)
 
+  it("costs two of them no more, though neither may write to what the other holds", function()
+    for _ = 1, 1000 do
+      local chunk = probe.chunk(pool, "published ")
+      a:share(chunk)
+      b:share(chunk)
+      chunk:release()
+    end
+    for _, queue in ipairs { a, b } do
+      assert.equal(("published "):rep(1000), all(queue))
+      assert.is_true(queue:spans() <= 8, (queue:spans()))
+    end
+  end)
+
   it("goes by reference when it is large, however many wait", function()
     local chunk = probe.chunk(pool, large)
     for _ = 1, 20 do a:share(chunk) end

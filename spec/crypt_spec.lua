@@ -151,6 +151,16 @@ describe("a stock of randomness", function()
     assert.equal(1000, #crypt.entropy():take(1000))
   end)
 
+  it("does not hand out what a failed filling left behind", function()
+    local entropy = crypt.entropy()
+    for _ = 1, 8 do entropy:take(63) end -- 8 are left
+    crypt.fail(true)
+    assert.is_nil((entropy:take(9)))
+    assert.is_nil((entropy:take(8)))
+    crypt.fail(false)
+    assert.equal(8, #entropy:take(8))
+  end)
+
   it("that cannot be filled is an error, and stays empty until it can", function()
     local entropy = crypt.entropy()
     crypt.fail(true)

@@ -184,6 +184,7 @@ describe("the server", function()
     { "a list in Host", 400, "HOST", { Host = "a, b" } },
     { "a path in Host", 400, "HOST", { Host = "a/b" } },
     { "credentials in Host", 400, "HOST", { Host = "u@a" } },
+    { "a wrong host in its target", 400, "HOST", {}, "GET http://a|b/ HTTP/1.1" },
     { "letters outside ASCII in Host", 400, "HOST", { Host = "b\xC3\xBCcher" } },
     { "a body", 400, "BODY", { ["Content-Length"] = "5" } },
     { "a body of no certain length", 400, "BODY", { ["Content-Length"] = "0x0" } },

@@ -247,6 +247,12 @@ describe("the size of a head", function()
     assert.equal(101, place)
   end)
 
+  it("is not looked at before what its last byte shows", function()
+    local bytes = "GET / HTTP/1.1\r\na: b\rc"
+    assert.equal("HTTP_LINE", select(2, received(http.request, bytes, #bytes - 1)))
+    assert.equal("HTTP_SIZE", select(2, received(http.request, bytes, #bytes - 2)))
+  end)
+
   it("counts to the head's own end only", function()
     local bytes = sized(64) .. ("x"):rep(1000)
     assert.equal(64, select(2, receive(http.request, { bytes }, 64)))
@@ -279,7 +285,7 @@ describe("the size of a head", function()
     -- so those bytes may change without its notice
     local scanner = http.scanner(1000)
     assert.equal(0, scanner(request:sub(1, 100)))
-    assert.equal(#request, scanner(("x"):rep(90) .. request:sub(91)))
+    assert.equal(#request, scanner("x\n\0\r" .. ("x"):rep(86) .. request:sub(91)))
   end)
 end)
 

@@ -181,8 +181,11 @@ for _, backend in ipairs { "epoll", "poll" } do
         assert.is_nil(loop:timeout())
         file:watch "r"
         assert.same({ "file r" }, turn(-1))
-        file:leave()
+        file:watch ""
+        file:fd((desk.fd(sys.pipe()))) -- no file, and not ready
+        file:watch "r"
         assert.same({}, turn())
+        assert.is_nil(loop:timeout())
       end)
 
       it("has one descriptor for all of them, for other loops", function()

@@ -19,6 +19,8 @@ local function closing(role, code, reason)
   return arriving(role, { { "close", payload = frames.closing(code, reason) } })
 end
 
+after_each(function() probe.starve() end)
+
 describe("the closing handshake", function()
   eachRole(function(role)
     it("begun by the peer is answered with the peer's code, and without its reason", function()
@@ -149,6 +151,14 @@ describe("a Close frame inside a fragmented message", function()
       assert.same({ "close 1001: no time" }, told.events)
       assert.equal(goodbye(1001), told.output)
       assert.is_false(told.held)
+    end)
+
+    it("gives the message's memory back at once", function()
+      local session = probe.session(role)
+      session:feed(arriving(role, { { "text", payload = ("begun "):rep(300), fin = false } }))
+      session:give(closing(role, 1001))
+      session:next()
+      assert.equal(0, session:held())
     end)
   end)
 end)

@@ -202,7 +202,8 @@ describe("a ping from the peer", function()
       session:send("text", "first")
       session:feed(ping "1")
       assert.is_true(session:pending())
-      assert.equal(frames.build { "text", payload = "first" } .. pong "1", helper.output(session, role))
+      assert.equal(frames.build { "text", payload = "first" } .. pong "1", helper.unmasked(role, session:peek()))
+      session:output()
       assert.is_false(session:pending())
     end)
 
@@ -360,6 +361,24 @@ describe("output", function()
       assert.equal("y", frames.parse(session:peek(1))[1].payload:sub(1, 1))
       assert.equal("", session:peek(0))
       assert.equal(2, #frames.parse(session:output()))
+    end)
+
+    it("is pending as long as there is any, of whatever kind", function()
+      for _, queue in ipairs {
+        function(session) session:send("text", "") end,
+        function(session) session:ping() end,
+        function(session) session:feed(arriving(role, { { "ping" } })) end,
+        function(session) session:close() end,
+      } do
+        local session = probe.session(role)
+        assert.is_false(session:pending())
+        queue(session)
+        for _ = 1, role == "client" and 6 or 2 do
+          assert.is_true(session:pending())
+          assert.equal(1, #session:output(1))
+        end
+        assert.is_false(session:pending())
+      end
     end)
 
     it("takes up what is sent meanwhile", function()

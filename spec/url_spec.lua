@@ -163,7 +163,8 @@ describe("a URL", function()
       "ws://a%2Fb/", "ws://a%3A80/", "ws://a%40b/", "ws://a[b/", "ws://a]b/", "ws://a%7Fb/", "ws://%0d%0a/", "ws://a%25b/",
       "ws://[::1]x/", "ws://[::1]80/" },
     { "URL_USERINFO", "ws://a%3Ab@h/", "ws://a%0D%0Ab@h/", "ws://a:b%00@h/", "ws://a:b%7F@h/", "ws://%1f@h/" },
-    { "URL_LENGTH", "ws://h/" .. ("a"):rep(8186), "ws://h/?" .. ("é"):rep(1500), "ws://h/" .. ("<"):rep(8000),
+    { "URL_LENGTH", "ws://h/" .. ("a"):rep(8180) .. "é", "ws://h/" .. ("a"):rep(8186), "ws://h/?" .. ("é"):rep(1500),
+      "ws://h/" .. ("<"):rep(8000),
       ("x"):rep(100000), "http://h/" .. ("a"):rep(8184) },
   }
   for _, case in ipairs(wrong) do
@@ -181,6 +182,8 @@ describe("a URL", function()
     assert.equal(8192, #text)
     assert.equal(text, parse(text).href)
     assert.equal("URL_LENGTH", select(2, parse(text .. "a")))
+    text = "ws://h/" .. ("a"):rep(8179) -- also when it has grown
+    assert.equal(text .. "%C3%A9", parse(text .. "é").href)
   end)
 
   it("refuses spaces and control characters at every place of it", function()

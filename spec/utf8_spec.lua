@@ -189,6 +189,16 @@ describe("a UTF-8 validator", function()
     end
   end)
 
+  it("does not lose a character's beginning over a long line of ASCII", function()
+    for before = 0, 40 do
+      for between = 1, 70 do
+        local text = ("x"):rep(before) .. "\xC3" .. ("x"):rep(between)
+        if feed(ACCEPT, text) ~= REJECT or valid(text .. "\xBC") then error(before .. ", " .. between) end
+        if feed(feed(ACCEPT, text:sub(1, before + 1)), text:sub(before + 2)) ~= REJECT then error(before) end
+      end
+    end
+  end)
+
   it("says of random texts what Lua's utf8.len says #slow", function()
     math.randomseed(3629)
     local pieces = { "a", "abcdefgh", ("x"):rep(40), "é", "€", "🚀", "\x80", "\xC3", "\xE2\x82", "\xED\xA0", "\xFF", "\xF0\x9F" }

@@ -81,11 +81,11 @@ static int ring_grow(lw_buf *buf) {
   return 0;
 }
 
-/* A new empty span at the tail that takes over the caller's reference. 0 or LW_ERR_MEMORY. */
+/* The whole chunk as a new span at the tail, with the caller's reference. 0 or LW_ERR_MEMORY. */
 static int span_push(lw_buf *buf, lw_chunk *chunk) {
   if (buf->count == (buf->spans ? buf->capacity : 1) && ring_grow(buf) < 0) return LW_ERR_MEMORY;
   buf->count++;
-  *tail(buf) = (lw_span){.chunk = chunk, .first = chunk->used, .last = chunk->used};
+  *tail(buf) = (lw_span){.chunk = chunk, .last = chunk->used};
   return 0;
 }
 
@@ -164,9 +164,7 @@ int lw_buf_share(lw_buf *buf, lw_chunk *chunk, size_t content) {
   if (chunk->used == 0 || share_by_copy(buf, chunk, content)) return 0;
   if (span_push(buf, chunk) < 0) return LW_ERR_MEMORY;
   chunk->refs++;
-  lw_span *span = tail(buf);
-  span->first = 0;
-  span->content = content;
+  tail(buf)->content = content;
   buf->length += chunk->used;
   buf->content += content;
   return 0;

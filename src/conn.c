@@ -21,10 +21,12 @@ typedef struct shake {
   size_t used, capacity;
   size_t scanned;
   size_t head_size; /* once it is whole */
+  size_t page_size; /* client: of a refusal, what is awaited behind its head */
   lw_http_head head;
   lw_handshake_ask ask; /* server */
   int started;          /* client: the dial has begun */
   int judged;           /* head is filled in */
+  int refused;          /* client: the answer was no 101, its page is awaited */
 } shake;
 
 struct lw_conn {
@@ -61,6 +63,7 @@ struct lw_conn {
   unsigned mute : 1;      /* the system will take no more output at all */
   unsigned eof : 1;       /* the peer's end, or a reset */
   unsigned paused : 1;
+  unsigned hung : 1;      /* paused, and the peer has hung up: the poller has nothing more to tell */
   unsigned aborted : 1;   /* close() before it was open */
   unsigned asked : 1;     /* LW_CONN_REQUEST is to be taken */
   unsigned opened : 1;    /* LW_CONN_OPENED is to be taken */
@@ -230,12 +233,26 @@ const char *lw_conn_protocol(const lw_conn *c) {
   return c->protocol ? c->protocol : "";
 }
 
+char *lw_conn_take_protocol(lw_conn *c) {
+  char *protocol = c->protocol;
+  c->protocol = NULL;
+  return protocol;
+}
+
 int64_t lw_conn_received(const lw_conn *c) {
   return c->received;
 }
 
 const lw_http_head *lw_conn_head(const lw_conn *c) {
   return c->shake && c->shake->judged ? &c->shake->head : NULL;
+}
+
+const unsigned char *lw_conn_page(const lw_conn *c, size_t *n) {
+  const shake *k = c->shake;
+  *n = 0;
+  if (!k || !k->refused) return NULL;
+  *n = k->used - k->head_size < k->page_size ? k->used - k->head_size : k->page_size;
+  return *n > 0 ? k->bytes + k->head_size : NULL;
 }
 
 int lw_conn_wants_upgrade(const lw_conn *c) {
@@ -350,7 +367,8 @@ static void flush(lw_conn *c) {
     went = send_slices(c, slices, count);
   }
   if (went < 0) {
-    go_mute(c);
+    if (c->paused) finish(c, 0); /* a reset (API: pause), which no read would come to see */
+    else go_mute(c);
     return;
   }
   if (went == 0) watch_stall(c);
@@ -361,8 +379,8 @@ static void flush(lw_conn *c) {
 /* What the poller should tell of this connection. */
 static unsigned interest(const lw_conn *c) {
   unsigned want = c->blocked && !c->mute ? LW_WRITE : 0;
-  if (c->state == LW_CONN_ASKED || c->eof) return want;
-  if (c->paused) return want | LW_FAULT;
+  if (c->eof) return want;
+  if (c->state == LW_CONN_ASKED || c->paused) return c->hung ? want : want | LW_FAULT;
   return want | LW_READ;
 }
 
@@ -525,6 +543,7 @@ static int take_response(lw_conn *c) {
     skip_head(k);
   if (got <= 0) return got;
   got = lw_handshake_response(&k->head, &offer, k->key, &protocol, &extensions);
+  if (got == 0 && extensions.n > 0) got = LW_ERR_EXTENSION; /* none is offered yet */
   if (got < 0) return got;
   got = open_conn(c, protocol);
   return got < 0 ? got : 1;
@@ -554,6 +573,42 @@ static void refuse(lw_conn *c, int err) {
   lw_conn_respond(c, lw_handshake_status(err), NULL, body, n);
 }
 
+/* How much of the refusal's page to wait for. It may end with the connection; in chunks it is not taken. */
+static size_t page_size(const lw_http_head *head) {
+  const lw_http_field *field = lw_http_field_at(head, "Content-Length", 0);
+  size_t size = 0;
+  if (head->status < 200 || head->status == 204 || head->status == 304) return 0;
+  if (lw_http_field_at(head, "Transfer-Encoding", 0)) return 0;
+  if (!field) return LW_PAGE_MAX;
+  for (size_t i = 0; i < field->value.n && size < LW_PAGE_MAX; i++) {
+    unsigned digit = field->value.bytes[i] - (unsigned)'0';
+    if (digit > 9) return 0;
+    size = size * 10 + digit;
+  }
+  return size < LW_PAGE_MAX ? size : LW_PAGE_MAX;
+}
+
+/* The answer was no 101: its page is awaited, but not for long. */
+static void await_page(lw_conn *c) {
+  shake *k = c->shake;
+  int64_t until = c->hub->loop->now + LW_PAGE_WAIT;
+  k->refused = 1;
+  k->page_size = page_size(&k->head);
+  if (c->eof || k->used - k->head_size >= k->page_size) finish(c, LW_ERR_STATUS);
+  else if (until < c->deadline.due) lw_timer_set(&c->hub->loop->timers, &c->deadline, until);
+}
+
+/* More of that page. */
+static void take_page(lw_conn *c, const unsigned char *bytes, size_t n) {
+  shake *k = c->shake;
+  size_t room = k->page_size - (k->used - k->head_size);
+  int err = n > 0 ? keep_head(k, bytes, n < room ? n : room) : 0;
+  k->head.count = 0;
+  if (err == 0) err = lw_http_response(&k->head, k->bytes, k->head_size); /* the bytes may have moved */
+  if (err < 0) k->judged = 0;
+  if (err < 0 || c->eof || n >= room) finish(c, LW_ERR_STATUS);
+}
+
 /* Reads and judges the head. 1 when the state has changed. */
 static int shake_hands(lw_conn *c) {
   unsigned char *bytes;
@@ -565,18 +620,23 @@ static int shake_hands(lw_conn *c) {
     return 1;
   }
   n = receive(c, bytes, LW_RECEIVE_SIZE);
+  if (c->shake->refused) {
+    take_page(c, bytes, n);
+    return 1;
+  }
   got = n > 0 ? keep_head(c->shake, bytes, n) : 0;
   if (got == 0 && n > 0) got = c->session.role == LW_SERVER ? take_request(c) : take_response(c);
   if (got == 0 && c->eof) got = LW_ERR_EOF;
   if (got >= 0) return got;
   if (c->session.role == LW_SERVER && got != LW_ERR_EOF && got != LW_ERR_MEMORY) refuse(c, got);
+  else if (got == LW_ERR_STATUS) await_page(c);
   else finish(c, got);
   return 1;
 }
 
 int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
   int err;
-  if (c->state != LW_CONN_ASKED || !c->shake->ask.upgrade) return LW_ERR_CLOSED;
+  if (c->state != LW_CONN_ASKED || c->opened || !c->shake->ask.upgrade) return LW_ERR_CLOSED;
   err = lw_handshake_switch(&c->session.out, &c->hub->loop->pool, c->shake->ask.key, protocol, NULL, headers);
   if (err == 0) err = open_conn(c, protocol);
   if (err < 0) {
@@ -614,7 +674,7 @@ static void expire(lw_conn *c) {
   int64_t limit = c->settings.close_timeout;
   int64_t now = c->hub->loop->now;
   if (c->state < LW_CONN_OPEN) {
-    finish(c, LW_ERR_TIMEOUT);
+    finish(c, c->shake && c->shake->refused ? LW_ERR_STATUS : LW_ERR_TIMEOUT);
     return;
   }
   if (c->state == LW_CONN_OPEN) {
@@ -627,11 +687,17 @@ static void expire(lw_conn *c) {
     finish(c, c->state == LW_CONN_OPEN ? LW_ERR_STALL : 0);
 }
 
-/* A paused connection that has become ready may have been reset: that is told now (API: pause). */
+/*
+** A connection that does not read has become ready: it may have been reset, which is told
+** now (API: pause). Merely hung up on, as over a Unix socket, it waits until it reads again.
+*/
 static void check_reset(lw_conn *c) {
   int reset = 0;
   socklen_t size = sizeof reset;
-  if (c->hub->loop->sys->getsockopt(c->source.fd, SOL_SOCKET, SO_ERROR, &reset, &size) == 0 && reset == 0) return;
+  if (c->hub->loop->sys->getsockopt(c->source.fd, SOL_SOCKET, SO_ERROR, &reset, &size) == 0 && reset == 0) {
+    c->hung = !(c->source.interest & LW_READ);
+    return;
+  }
   c->mute = 1;
   finish(c, 0);
 }
@@ -639,7 +705,7 @@ static void check_reset(lw_conn *c) {
 void lw_conn_ready(lw_conn *c, unsigned why) {
   if (c->state == LW_CONN_CLOSED) return;
   if (why & (LW_READ | LW_FAULT)) {
-    if (c->paused) check_reset(c);
+    if (c->paused || c->state == LW_CONN_ASKED) check_reset(c);
     else c->readable = 1;
   }
   if (why & LW_WRITE) c->blocked = 0;
@@ -815,6 +881,10 @@ int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
 }
 
 void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n) {
+  if (c->state == LW_CONN_ASKED && c->opened) { /* the 101 is on its way, so a Close frame may follow */
+    c->opened = 0;
+    enter(c, LW_CONN_OPEN);
+  }
   if (c->state < LW_CONN_OPEN) {
     if (c->aborted) return;
     c->aborted = 1;
@@ -837,6 +907,12 @@ void lw_conn_terminate(lw_conn *c, const void *reason, size_t n) {
   finish(c, c->state < LW_CONN_OPEN ? LW_ERR_ABORTED : 0);
 }
 
+void lw_conn_end(lw_conn *c) {
+  if (c->state == LW_CONN_CLOSED) return;
+  c->mute = 1;
+  finish(c, c->state < LW_CONN_OPEN ? LW_ERR_ABORTED : 0);
+}
+
 void lw_conn_orphan(lw_conn *c) {
   c->owner = NULL;
   c->orphan = 1;
@@ -846,6 +922,7 @@ void lw_conn_orphan(lw_conn *c) {
 void lw_conn_pause(lw_conn *c) {
   if (c->state != LW_CONN_OPEN || c->paused) return;
   c->paused = 1;
+  c->hung = 0;
   mark_dirty(c);
 }
 
@@ -854,6 +931,10 @@ void lw_conn_resume(lw_conn *c) {
   c->paused = 0;
   mark_dirty(c);
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+}
+
+size_t lw_conn_unsent(const lw_conn *c) {
+  return lw_session_buffered(&c->session);
 }
 
 size_t lw_conn_buffered(const lw_conn *c) {

@@ -24,6 +24,8 @@
 
 #define LW_WRITE_STALL INT64_C(30000000000) /* 30 s without a byte leaving end a connection */
 #define LW_DIRECT_SIZE ((size_t)256 * 1024) /* at most so much of a long message in one read */
+#define LW_PAGE_MAX ((size_t)64 * 1024)     /* of the page that comes with a refusal: enough to read */
+#define LW_PAGE_WAIT INT64_C(1000000000)    /* and no longer than 1 s, within the handshake's time */
 
 typedef struct lw_conn lw_conn;
 
@@ -92,7 +94,7 @@ typedef struct lw_seat {
   struct lw_server *server;
   lw_conn *conn;
   struct lw_subscription *subscriptions;
-  size_t *open_count; /* of the server: its connections in LW_CONN_OPEN */
+  size_t *open_count; /* of the server: its connections in LW_CONN_OPEN; NULL: it never comes to that */
 } lw_seat;
 
 /*
@@ -133,10 +135,14 @@ void lw_conn_rest(lw_conn *c);
 
 /* The request (server: from LW_CONN_REQUEST until the answer) or the response (client: until LW_CONN_ENDED was taken); NULL when there is none. */
 const lw_http_head *lw_conn_head(const lw_conn *c);
+/* What came with a response that refuses, up to LW_PAGE_MAX; NULL for nothing. As long as the head. */
+const unsigned char *lw_conn_page(const lw_conn *c, size_t *n);
 /* 1 if the request wants to become a WebSocket. */
 int lw_conn_wants_upgrade(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */
 const char *lw_conn_protocol(const lw_conn *c);
+/* The same for the caller to keep and to free (NULL: none); the connection forgets it. */
+char *lw_conn_take_protocol(lw_conn *c);
 /* The 101. `headers` are lines, or NULL. 0, or a negative lw_err: then it ends. Only in LW_CONN_ASKED. */
 int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers);
 /* Any other answer, after which it ends. Only before LW_CONN_OPEN. */
@@ -157,10 +163,14 @@ int lw_conn_ping(lw_conn *c, const void *bytes, size_t n);
 void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n);
 /* Drops the connection at once: 1006 with this reason. */
 void lw_conn_terminate(lw_conn *c, const void *reason, size_t n);
+/* Waits no longer for the peer: ends now, clean only if both Close frames went. */
+void lw_conn_end(lw_conn *c);
 void lw_conn_pause(lw_conn *c);
 void lw_conn_resume(lw_conn *c);
 /* Content queued and not handed to the system; all of the current turn's counts. */
 size_t lw_conn_buffered(const lw_conn *c);
+/* Content queued and not handed to the system, whenever it was queued. */
+size_t lw_conn_unsent(const lw_conn *c);
 /* loop->now when bytes last came; 0: never. */
 int64_t lw_conn_received(const lw_conn *c);
 

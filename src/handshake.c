@@ -264,6 +264,7 @@ static int check_http(const lw_http_head *head) {
   if (head->minor < 1) return LW_ERR_HTTP_VERSION;
   if (only_field(head, "Host", &host) != 1 || !is_host(host)) /* RFC 9112, 3.2 */
     return LW_ERR_HOST;
+  if (head->authority.n > 0 && !is_host(head->authority)) return LW_ERR_HOST;
   return has_body(head) ? LW_ERR_BODY : 0;
 }
 
@@ -445,7 +446,7 @@ int lw_handshake_same_origin(const lw_http_head *head) {
     return 1;
   if (found < 0 || (host.n == 0 && only_field(head, "Host", &host) != 1)) return 0;
   unsigned standard_port = cut_scheme(&origin);
-  return standard_port > 0 && is_host(origin) && read_place(&asking, origin, standard_port) &&
+  return standard_port > 0 && read_place(&asking, origin, standard_port) &&
          read_place(&asked, host, standard_port) && same_place(&asking, &asked);
 }
 

@@ -68,7 +68,7 @@ int lw_handshake_protocol(const lw_http_head *head, size_t nth, lw_slice *protoc
 /*
 ** Same origin, the default: no Origin, or one whose host and port are those of Host
 ** (default ports by the origin's scheme; the scheme itself is ignored, since TLS may end
-** at a proxy). 1 if so.
+** at a proxy). Of a head that lw_handshake_judge let pass. 1 if so.
 */
 int lw_handshake_same_origin(const lw_http_head *head);
 

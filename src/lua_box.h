@@ -27,6 +27,9 @@ typedef struct lw_host {
   int waiting;     /* timers, watches and servers that keep `run` from ending */
   int dispatching; /* a handler is running */
   int stopping;    /* `run` was asked to return */
+  int reported;    /* onerror knows the error on its way out, or there is none */
+  int traced;      /* an error goes on its way again: its traceback is known */
+  unsigned failures; /* of listeners, counted */
 } lw_host;
 
 /* The host's user values. */
@@ -36,7 +39,8 @@ enum {
   LW_HOST_MODULE,     /* the table whose `onerror` is asked */
   LW_HOST_SIGNALS,    /* number -> function */
   LW_HOST_TRACEBACK,  /* of the last error */
-  LW_HOST_VALUES = LW_HOST_TRACEBACK
+  LW_HOST_WATCHED,    /* number -> descriptor, see lua_loop.c */
+  LW_HOST_VALUES = LW_HOST_WATCHED
 };
 
 #define LW_HOST lua_upvalueindex(1)

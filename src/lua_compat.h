@@ -7,6 +7,8 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
+#include <stdio.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -93,13 +95,35 @@ static inline int lua_setiuservalue(lua_State *L, int index, int n) {
   return 1;
 }
 
+/* 5.4 is the first with a warning system; before, they go where its own would, and are always on. */
 static inline void lua_warning(lua_State *L, const char *message, int to_be_continued) {
   (void)L;
-  (void)to_be_continued;
-  (void)message; /* 5.4 is the first with a warning system; before, later errors of one event are lost */
+  fprintf(stderr, "%s%s", message, to_be_continued ? "" : "\n");
 }
 
 #endif
+
+/* tostring(value), as a function to call: a __tostring may raise. */
+static inline int lw_tostring(lua_State *L) {
+#if LUA_VERSION_NUM < 502
+  if (luaL_callmeta(L, 1, "__tostring")) return 1;
+  lua_pushstring(L, lua_isstring(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1));
+#else
+  luaL_tolstring(L, 1, NULL);
+#endif
+  return 1;
+}
+
+/* The FILE of a Lua file at `index` (NULL inside: closed), or NULL when it is none. */
+static inline FILE **lw_testfile(lua_State *L, int index) {
+#if LUA_VERSION_NUM < 502
+  return luaL_testudata(L, index, LUA_FILEHANDLE);
+#else
+  luaL_Stream *stream = luaL_testudata(L, index, LUA_FILEHANDLE);
+  static FILE *closed;
+  return !stream ? NULL : stream->closef ? &stream->f : &closed;
+#endif
+}
 
 /* Types the getters return only since 5.3. */
 static inline int lw_rawget(lua_State *L, int index) {

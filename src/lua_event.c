@@ -342,7 +342,11 @@ int lw_target_wants(lua_State *L, int target, lw_event_type type) {
 /* ---------------------------------------------------------------- delivery */
 
 int lw_event_traceback(lua_State *L) {
+  lw_host *host = lw_host_of(L);
+  int traced = host->traced;
+  host->traced = 0;
   lua_settop(L, 1);
+  if (traced) return 1;
   luaL_traceback(L, L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL, 1);
   lua_setiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
   return 1;
@@ -365,6 +369,7 @@ int lw_event_report(lua_State *L, int source) {
   lua_getiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
     lua_replace(L, error);
+    lua_settop(L, error);
     return 0;
   }
   lua_settop(L, error - 1);
@@ -427,9 +432,12 @@ static int push_callee(lua_State *L, int target, lw_event_type type, int list) {
 
 /* An error after the first of the same event that nobody takes. */
 static void warn_later(lua_State *L) {
-  const char *text = lua_tostring(L, -1);
+  const char *text;
+  lua_pushcfunction(L, lw_tostring);
+  lua_insert(L, -2);
+  text = lua_pcall(L, 1, 1, 0) == LUA_OK ? lua_tostring(L, -1) : NULL;
   lua_warning(L, "lunawire: a further listener of the same event failed: ", 1);
-  lua_warning(L, text ? text : lw_typename(L, -1), 0);
+  lua_warning(L, text ? text : "(its __tostring failed, too)", 0);
   lua_pop(L, 1);
 }
 
@@ -445,10 +453,13 @@ static int deliver_all(lua_State *L, int target, lw_event_type type, int event, 
     if (!push_callee(L, target, type, list)) continue;
     lua_pushvalue(L, event);
     called++;
-    if (lua_pcall(L, 1, 0, handler) != LUA_OK && !lw_event_report(L, target)) {
-      if (failed) warn_later(L);
-      else lua_replace(L, handler + 1);
-      failed = 1;
+    if (lua_pcall(L, 1, 0, handler) != LUA_OK) {
+      lw_host_of(L)->failures++;
+      if (!lw_event_report(L, target)) {
+        if (failed) warn_later(L);
+        else lua_replace(L, handler + 1);
+        failed = 1;
+      }
     }
     lua_pushliteral(L, "stopped");
     int stopped = lw_rawget(L, event) != LUA_TNIL;
@@ -456,6 +467,7 @@ static int deliver_all(lua_State *L, int target, lw_event_type type, int event, 
     if (stopped) break;
   }
   if (failed) {
+    lw_host_of(L)->reported = 1;
     lua_settop(L, handler + 1);
     lua_error(L);
   }

@@ -22,6 +22,25 @@ static void pin_library(void) {
   if (dladdr(&here, &info) && info.dli_fname) dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE);
 }
 
+/* Upvalue: the name of what was called or indexed. */
+static int refuse(lua_State *L) {
+  lw_raise(L, "NotSupportedError", "lunawire.%s is not available in this build", lua_tostring(L, lua_upvalueindex(1)));
+}
+
+/* absent(name): a value for a public name that is not built yet: using it raises. */
+static int absent(lua_State *L) {
+  luaL_checkstring(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 2);
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, refuse, 1);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "__call");
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
 static void set_codes(lua_State *L) {
   static const struct {
     const char *name;
@@ -60,5 +79,7 @@ int luaopen_lunawire_core(lua_State *L) {
   lw_lua_server_open(L);
   lw_step_open(L);
   set_codes(L);
+  lua_pushcfunction(L, absent);
+  lua_setfield(L, -2, "absent");
   return 1;
 }

@@ -11,7 +11,7 @@
 /* Adds its functions to the table on top. */
 void lw_lua_loop_open(lua_State *L);
 /* A watched descriptor is ready, a signal has come: calls their functions. Raise what those raise. */
-int lw_watch_fire(lua_State *L, void *owner);
+int lw_watch_fire(lua_State *L, void *owner, unsigned why);
 int lw_signal_fire(lua_State *L);
 
 #pragma GCC visibility pop

@@ -147,6 +147,15 @@ static lw_strings *protocols_option(lua_State *L, server_box *s, int box) {
   return strings_option(L, "protocols", 1);
 }
 
+/* `path` looks like a URL's to those who come from elsewhere: beside a port it cannot be meant. */
+static void check_path_alone(lua_State *L, const char *host) {
+  int port = lw_getfield(L, 2, "port") != LUA_TNIL;
+  if (host || port)
+    lw_raise(L, "TypeError", CLASS ": option \"path\" is a Unix socket's and goes without \"%s\" "
+             "(the only path to be served is option \"resource\")", port ? "port" : "host");
+  lua_pop(L, 1);
+}
+
 /* WebSocketServer(options): stack: class, options. */
 static int server_new(lua_State *L) {
   lw_host *host = lw_host_check(L);
@@ -168,6 +177,7 @@ static int server_new(lua_State *L) {
   options.max_connections = values.max_connections;
   options.listen.host = string_option(L, "host");
   options.listen.path = string_option(L, "path");
+  if (options.listen.path) check_path_alone(L, options.listen.host);
   options.listen.port = (unsigned short)values.port;
   options.listen.backlog = values.backlog;
   options.listen.reuse_port = values.reuse_port;
@@ -198,6 +208,7 @@ static int server_gc(lua_State *L) {
   stop_waiting(s);
   lw_server_free(s->server);
   s->server = NULL;
+  lw_box_die(L, &s->target.box);
   return 0;
 }
 
@@ -510,11 +521,17 @@ static void push_guest_event(lua_State *L, lw_event_type type, int server, int g
   lua_rawsetp(L, -2, &guest_key);
 }
 
-/* A handler has failed while a guest waits for its answer: 500, then the error goes on. */
-static int fail_guest(lua_State *L, lw_conn *conn) {
+/* A handler has failed while a guest waits for its answer. */
+static void refuse_failed(lw_conn *conn) {
   static const char body[] = "the server's handler failed\n";
   if (lw_conn_where(conn) == LW_CONN_ASKED) lw_conn_respond(conn, 500, NULL, body, sizeof body - 1);
-  drop_guest(L, conn);
+}
+
+/* The same, and the error goes on. A guest that was let in before keeps what it has asked. */
+static int fail_guest(lua_State *L, lw_conn *conn) {
+  refuse_failed(conn);
+  if (lw_conn_where(conn) != LW_CONN_ASKED) drop_guest(L, conn);
+  lw_host_of(L)->traced = 1;
   return lua_error(L);
 }
 
@@ -544,6 +561,7 @@ static void choose(lua_State *L, const answer *a) {
 static int answer_guest(lua_State *L) {
   answer *a = lua_touserdata(L, 1);
   lw_event_type type = a->plain ? LW_ON_REQUEST : LW_ON_UPGRADE;
+  unsigned failures = lw_host_of(L)->failures;
   guest_box *g;
   lw_box_push(L, &a->s->target.box); /* 2 */
   g = push_guest(L, a->conn);        /* 3 */
@@ -556,6 +574,7 @@ static int answer_guest(lua_State *L) {
   }
   lua_pushvalue(L, 4);
   if (lw_target_wants(L, 2, type)) a->called = lw_target_deliver(L, 2, type);
+  if (g->conn && lw_host_of(L)->failures != failures) refuse_failed(g->conn); /* a listener's error lets nobody in */
   if (!a->plain && g->conn && !g->deferred && lw_conn_where(g->conn) == LW_CONN_ASKED) accept_guest(L, g, 4);
   return 0;
 }
@@ -630,7 +649,6 @@ int lw_lua_server_deliver(lua_State *L, lw_server *server, const lw_server_event
     stop_waiting(s);
     lw_server_free(server);
     s->server = NULL;
-    lw_box_die(L, &s->target.box);
   }
   if (lw_target_wants(L, -1, type)) {
     lw_event_push(L, type, 0, -1, 2);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "http.h"
@@ -26,6 +27,7 @@ typedef struct client_options {
 typedef struct socket_box {
   lw_lua_socket socket;
   int64_t pinged; /* when the last ping was sent; 0: never, or answered */
+  char *protocol; /* of a connection that has ended; NULL: none */
   unsigned char opened;
 } socket_box;
 
@@ -60,7 +62,7 @@ static socket_box *check_socket(lua_State *L) {
 }
 
 lw_lua_socket *lw_socket_test(lua_State *L, int index) {
-  void *box = lua_touserdata(L, index);
+  void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
   int same;
   if (!box || !lua_getmetatable(L, index)) return NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
@@ -416,10 +418,6 @@ lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server) {
   lua_setmetatable(L, -2);
   lua_pushvalue(L, server);
   lua_setiuservalue(L, -2, LW_SOCKET_SERVER);
-  if (*lw_conn_protocol(conn)) {
-    lua_pushstring(L, lw_conn_protocol(conn));
-    lua_setiuservalue(L, -2, LW_SOCKET_PROTOCOL);
-  }
   lw_box_live(L, &s->socket.target.box, -1);
   s->socket.server_side = 1;
   s->opened = 1;
@@ -428,15 +426,20 @@ lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server) {
   return &s->socket;
 }
 
-/* Collected, or the state is closing: the loop ends the connection, if there still is a loop. */
+/* Collected, or the state is closing: the loop ends the connection. Where there is none, or it is a parent's, that is all. */
 static int socket_gc(lua_State *L) {
   socket_box *s = lw_box_test(L, 1);
+  lw_loop *loop;
   lw_conn *conn;
   if (!s) return 0;
+  free(s->protocol);
+  s->protocol = NULL;
   conn = s->socket.conn;
   s->socket.conn = NULL;
   if (!conn) return 0;
-  if (s->socket.target.box.host->loop) {
+  loop = s->socket.target.box.host->loop;
+  if (loop) lw_box_die(L, &s->socket.target.box);
+  if (loop && !lw_loop_forked(loop)) {
     lw_conn_orphan(conn);
   } else {
     lw_server_leave(conn);
@@ -445,10 +448,19 @@ static int socket_gc(lua_State *L) {
   return 0;
 }
 
+/* 1 if somebody listens to what may still come (WHATWG WebSockets, "Garbage collection"). */
+static int is_awaited(lua_State *L, const socket_box *s, int index) {
+  static const lw_event_type types[] = {LW_ON_MESSAGE, LW_ON_CLOSE, LW_ON_ERROR, LW_ON_PING, LW_ON_PONG, LW_ON_DRAIN};
+  if (!s->socket.conn || s->socket.target.handlers == 0) return 0;
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    if (lw_target_wants(L, index, types[i])) return 1;
+  return !s->opened;
+}
+
 /* A client socket lives as long as somebody listens to what may still come. */
 static void update_life(lua_State *L, socket_box *s, int index) {
   if (s->socket.server_side) return;
-  if (s->socket.conn && s->socket.target.handlers > 0) lw_box_live(L, &s->socket.target.box, index);
+  if (is_awaited(L, s, index)) lw_box_live(L, &s->socket.target.box, index);
   else lw_box_die(L, &s->socket.target.box);
 }
 
@@ -469,6 +481,12 @@ static int get_received(lua_State *L, const socket_box *s) {
   return 1;
 }
 
+static int get_protocol(lua_State *L, const socket_box *s) {
+  const char *protocol = s->socket.conn ? lw_conn_protocol(s->socket.conn) : s->protocol;
+  lua_pushstring(L, protocol ? protocol : "");
+  return 1;
+}
+
 static size_t buffered(const lw_lua_socket *s) {
   return s->unsent + (s->conn ? lw_conn_buffered(s->conn) : 0);
 }
@@ -477,7 +495,7 @@ static int get_member(lua_State *L, const socket_box *s, int member) {
   switch (member) {
     case GET_URL: return get_string_value(L, LW_SOCKET_URL);
     case GET_STATE: lua_pushinteger(L, ready_state(&s->socket)); return 1;
-    case GET_PROTOCOL: return get_string_value(L, LW_SOCKET_PROTOCOL);
+    case GET_PROTOCOL: return get_protocol(L, s);
     case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
     case GET_BUFFERED: lua_pushinteger(L, (lua_Integer)buffered(&s->socket)); return 1;
     case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
@@ -747,14 +765,15 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
   char address[LW_ADDRESS_TEXT];
   if (s->socket.server_side) {
     unsigned port = lw_conn_address(conn, address);
-    lua_pushfstring(L, "connection from %s:%d: ", address, (int)port);
+    if (!*address) lua_pushliteral(L, "connection over a Unix socket: ");
+    else lua_pushfstring(L, strchr(address, ':') ? "connection from [%s]:%d: " : "connection from %s:%d: ", address, (int)port);
   } else {
     lua_getiuservalue(L, target, LW_SOCKET_URL);
     lua_pushfstring(L, "%s %s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -1));
     lua_remove(L, -2);
   }
   if (event->error == LW_ERR_STATUS && head) {
-    lua_pushfstring(L, "the server answered %d ", head->status);
+    lua_pushfstring(L, head->reason.n > 0 ? "the server answered %d " : "the server answered %d", head->status);
     lua_pushlstring(L, (const char *)head->reason.bytes, head->reason.n);
     lua_concat(L, 2);
   } else if (event->error == LW_ERR_EOF) {
@@ -768,7 +787,9 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
 
 static void push_error(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
   const lw_http_head *head = lw_conn_head(conn);
-  lw_event_push(L, LW_ON_ERROR, 0, target, 5);
+  const unsigned char *page;
+  size_t n;
+  lw_event_push(L, LW_ON_ERROR, 0, target, 6);
   set_message(L, s, conn, target, event);
   lua_pushstring(L, error_code(event->error));
   lua_setfield(L, -2, "code");
@@ -781,6 +802,10 @@ static void push_error(lua_State *L, const socket_box *s, lw_conn *conn, int tar
   lua_setfield(L, -2, "status");
   lw_socket_push_headers(L, head);
   lua_setfield(L, -2, "headers");
+  page = lw_conn_page(conn, &n);
+  if (!page) return;
+  lua_pushlstring(L, (const char *)page, n);
+  lua_setfield(L, -2, "body");
 }
 
 static void push_close(lua_State *L, int target, const lw_conn_event *event) {
@@ -823,23 +848,13 @@ static lw_event_type fallback(lw_event_type type) {
 }
 
 /* What an event changes in the socket, before anybody hears of it. */
-static lw_event_type apply(lua_State *L, socket_box *s, lw_conn *conn, const lw_conn_event *event) {
+static lw_event_type apply(socket_box *s, const lw_conn_event *event) {
   static const lw_event_type types[] = {[LW_CONN_OPENED] = LW_ON_OPEN,   [LW_CONN_MESSAGE] = LW_ON_MESSAGE,
                                         [LW_CONN_PING] = LW_ON_PING,     [LW_CONN_PONG] = LW_ON_PONG,
                                         [LW_CONN_DRAIN] = LW_ON_DRAIN,   [LW_CONN_FAILED] = LW_ON_ERROR,
                                         [LW_CONN_ENDED] = LW_ON_CLOSE};
   if (event->kind == LW_CONN_OPENED) s->opened = 1;
-  if (event->kind == LW_CONN_OPENED && *lw_conn_protocol(conn) && s->socket.target.box.slot) {
-    lw_box_push(L, &s->socket.target.box);
-    lua_pushstring(L, lw_conn_protocol(conn));
-    lua_setiuservalue(L, -2, LW_SOCKET_PROTOCOL);
-    lua_pop(L, 1);
-  }
-  if (event->kind >= LW_CONN_FAILED && !s->socket.closed) {
-    s->socket.closed = 1;
-    s->socket.unsent += lw_conn_buffered(conn);
-    s->socket.received = lw_conn_received(conn);
-  }
+  if (event->kind >= LW_CONN_FAILED) s->socket.closed = 1;
   return types[event->kind];
 }
 
@@ -848,12 +863,13 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   lw_event_type type;
   int target = lua_gettop(L) + 1, called = 0;
   if (!s) return 0;
-  type = apply(L, s, conn, event);
+  type = apply(s, event);
   if (!s->socket.target.box.slot) return 0; /* nobody listens */
   lw_box_push(L, &s->socket.target.box);
   if (lw_target_wants(L, target, type)) {
     push_event(L, s, conn, type, target, event);
     called = lw_target_deliver(L, target, type);
+    if (type == LW_ON_OPEN) update_life(L, s, target); /* nobody may be left who waits */
   } else if (s->socket.server_side && type != LW_ON_OPEN) {
     lua_getiuservalue(L, target, LW_SOCKET_SERVER);
     if (lw_target_wants(L, target + 1, fallback(type))) {
@@ -868,6 +884,9 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
 void lw_socket_end(lua_State *L, lw_conn *conn) {
   socket_box *s = lw_conn_owner(conn);
   if (s) {
+    s->protocol = lw_conn_take_protocol(conn);
+    s->socket.unsent += lw_conn_unsent(conn);
+    s->socket.received = lw_conn_received(conn);
     s->socket.conn = NULL;
     s->socket.closed = 1;
     lw_box_die(L, &s->socket.target.box);

@@ -24,8 +24,7 @@ typedef struct lw_lua_socket {
 enum {
   LW_SOCKET_URL = LW_TARGET_VALUES + 1, /* a string */
   LW_SOCKET_SERVER,                     /* server side: the WebSocketServer's box */
-  LW_SOCKET_PROTOCOL,                   /* a string, or nil for "" */
-  LW_SOCKET_VALUES = LW_SOCKET_PROTOCOL
+  LW_SOCKET_VALUES = LW_SOCKET_SERVER
 };
 
 /* Settings a WebSocket and a WebSocketServer share, and where they are in lw_conn_settings. */

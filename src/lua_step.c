@@ -30,6 +30,7 @@ typedef struct turn {
   int messages;    /* of it so far */
   size_t bytes;
   const lw_box *source; /* whose handler runs, for onerror; NULL: nobody's */
+  lw_box *dead;         /* of a server that has closed: alive until its last handler has run */
 } turn;
 
 /* The connection has had its share, or has nothing more. */
@@ -55,14 +56,19 @@ static int had_its_share(const turn *t) {
   return lw_loop_timeout(t->host->loop) == 0;
 }
 
+/* A handler has forked and this is the child, or has closed the state: nothing here may be touched. */
+static int is_lost(const turn *t) {
+  return !t->host->loop || lw_loop_forked(t->host->loop);
+}
+
 static int over_budget(const turn *t) {
   return t->deadline >= 0 && t->handled > 0 && t->host->loop->sys->now() >= t->deadline;
 }
 
 /* Whose handlers an event of the connection may call. */
-static const lw_box *source_of(lw_conn *c) {
+static const lw_box *source_of(lw_conn *c, int guest) {
   lw_server *server = lw_conn_seat(c)->server;
-  if (!lw_conn_is_guest(c)) return lw_conn_owner(c);
+  if (!guest) return lw_conn_owner(c);
   return server ? lw_server_owner(server) : NULL;
 }
 
@@ -71,7 +77,7 @@ static void serve_event(lua_State *L, turn *t, const lw_conn_event *event, int g
   t->messages++;
   t->bytes += event->n;
   t->ended = event->kind == LW_CONN_ENDED;
-  t->source = source_of(c);
+  t->source = source_of(c, guest);
   if (guest) t->handled += lw_lua_server_guest(L, c, event);
   else t->handled += lw_socket_deliver(L, c, event);
 }
@@ -83,8 +89,14 @@ static void serve_conn(lua_State *L, turn *t) {
     int guest = lw_conn_is_guest(t->conn);
     if (!lw_conn_next(t->conn, &event)) break;
     serve_event(L, t, &event, guest);
+    if (is_lost(t)) return;
   }
   leave_conn(L, t);
+}
+
+static void bury(lua_State *L, turn *t) {
+  if (t->dead) lw_box_die(L, t->dead);
+  t->dead = NULL;
 }
 
 static void serve_server(lua_State *L, turn *t, lw_server *server, unsigned why) {
@@ -92,14 +104,16 @@ static void serve_server(lua_State *L, turn *t, lw_server *server, unsigned why)
   lw_server_ready(server, why);
   t->source = lw_server_owner(server);
   while (lw_server_next(server, &event)) {
+    if (event.kind == LW_SERVER_CLOSED) t->dead = lw_server_owner(server);
     t->handled += lw_lua_server_deliver(L, server, &event);
-    if (event.kind == LW_SERVER_CLOSED) break; /* it is gone */
+    if (event.kind == LW_SERVER_CLOSED || is_lost(t)) break; /* it is gone */
   }
-  t->source = NULL;
 }
 
 /* What the loop has handed out. */
 static void serve(lua_State *L, turn *t, const lw_ready *ready) {
+  bury(L, t);
+  t->source = NULL; /* whoever it was may be gone, had an error kept him from saying so */
   switch (ready->kind) {
     case LW_KIND_SOCKET:
       t->conn = ready->owner;
@@ -120,8 +134,8 @@ static int go_on(lua_State *L) {
   turn *t = lua_touserdata(L, 1);
   lw_ready ready;
   luaL_checkstack(L, 32, "turn");
-  if (t->conn) serve_conn(L, t);
-  while (!over_budget(t) && lw_loop_next(t->host->loop, &ready)) {
+  if (t->conn && !is_lost(t)) serve_conn(L, t);
+  while (!is_lost(t) && !over_budget(t) && lw_loop_next(t->host->loop, &ready)) {
     serve(L, t, &ready);
     lua_settop(L, 1);
   }
@@ -131,6 +145,10 @@ static int go_on(lua_State *L) {
 /* The error on top goes to onerror, or 0: it should leave step. Then it is still on top. */
 static int report(lua_State *L, const turn *t) {
   int source = 0;
+  if (t->host->reported) { /* by whom it came from, listener by listener */
+    t->host->reported = 0;
+    return 0;
+  }
   if (t->source && t->source->slot) {
     lw_box_push(L, t->source);
     lua_insert(L, -2);
@@ -140,9 +158,27 @@ static int report(lua_State *L, const turn *t) {
 }
 
 static void end_turn(lua_State *L, turn *t) {
-  leave_conn(L, t);
-  lw_hub_turn(&t->host->hub);
+  if (!is_lost(t)) {
+    bury(L, t);
+    leave_conn(L, t);
+    lw_hub_turn(&t->host->hub);
+  }
   t->host->dispatching = 0;
+}
+
+static int nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/*
+** Ctrl-C while we waited: the interpreter has set a hook that raises "interrupted!" at the
+** next call. That must not be one of a handler, whose errors may go to onerror.
+*/
+static void let_interrupt(lua_State *L) {
+  if (!lua_gethookmask(L)) return;
+  lua_pushcfunction(L, nothing);
+  lua_call(L, 0, 0);
 }
 
 /* The time in milliseconds at `index`: nanoseconds, < 0 for ever; absent: `otherwise`. */
@@ -166,6 +202,7 @@ static int step(lua_State *L) {
   lw_hub_flush(&host->hub);
   if ((err = lw_loop_turn(host->loop, wait)) < 0) lw_raise_err(L, "step", err);
   if (budget >= 0) t.deadline = lw_loop_clock(host->loop) + budget;
+  let_interrupt(L);
   host->dispatching = 1;
   for (;;) {
     lua_pushvalue(L, lua_upvalueindex(3));
@@ -178,6 +215,7 @@ static int step(lua_State *L) {
     lua_settop(L, 1);
   }
   end_turn(L, &t);
+  lw_host_check(L); /* this may be a child by now */
   lua_pushinteger(L, t.handled);
   return 1;
 }

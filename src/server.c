@@ -45,6 +45,7 @@ struct lw_server {
   lw_strings *origins, *protocols;
   lw_seat seats;  /* the head of the ring of all connections */
   size_t count;   /* in that ring */
+  size_t refused_count; /* of these, over the limit: they are told and go */
   size_t open_count;
   topic **buckets; /* bucket_count of them, a power of two */
   size_t bucket_count, topic_count;
@@ -174,7 +175,7 @@ void lw_server_free(lw_server *server) {
   while (server->seats.next != &server->seats) {
     lw_conn *c = server->seats.next->conn;
     lw_server_leave(c);
-    if (!lw_conn_owner(c)) lw_conn_free(c); /* not open yet: nobody knows it */
+    if (!lw_conn_owner(c)) lw_conn_orphan(c); /* nobody knows it: the loop ends it */
   }
   free_parts(server);
 }
@@ -204,6 +205,7 @@ void lw_server_leave(lw_conn *c) {
   seat->next->prev = seat->prev;
   seat->prev = seat->next = NULL;
   seat->server = NULL;
+  if (!seat->open_count) server->refused_count--;
   seat->open_count = NULL;
   server->count--;
   if (server->closing && server->count == 0 && server->hub)
@@ -222,7 +224,8 @@ lw_conn *lw_server_after(const lw_server *server, lw_conn *c) {
 /* One too many: told so without reading its request, as long as few are being told. */
 static void turn_away(lw_server *server, lw_conn *c) {
   static const char body[] = "too many connections\n";
-  if (server->count <= server->max_connections + REFUSED_AT_ONCE)
+  lw_conn_seat(c)->open_count = NULL;
+  if (++server->refused_count <= REFUSED_AT_ONCE)
     lw_conn_respond(c, 503, "Retry-After: 1\r\n", body, sizeof body - 1);
   else
     lw_conn_terminate(c, NULL, 0);
@@ -233,7 +236,7 @@ static void let_in(lw_server *server, int fd, const lw_address *address) {
   lw_conn *c = lw_conn_guest(server->hub, &server->settings, fd, address, server->conn_kind, &err);
   if (!c) return; /* no memory: the guest sees the connection end */
   take_seat(server, c);
-  if (server->count > server->max_connections) turn_away(server, c);
+  if (server->count - server->refused_count > server->max_connections) turn_away(server, c);
 }
 
 /* No descriptor or memory is left: the guests wait in the system's queue, and the listener rests. */
@@ -263,7 +266,7 @@ static void end_all(lw_server *server) {
   lw_seat *seat, *next;
   for (seat = server->seats.next; seat != &server->seats; seat = next) {
     next = seat->next;
-    lw_conn_terminate(seat->conn, NULL, 0);
+    lw_conn_end(seat->conn);
   }
 }
 
@@ -352,7 +355,7 @@ void lw_server_close(lw_server *server, unsigned code, const void *reason, size_
   for (seat = server->seats.next; seat != &server->seats; seat = next) {
     next = seat->next;
     if (lw_conn_where(seat->conn) >= LW_CONN_OPEN) lw_conn_close(seat->conn, code, reason, n);
-    else if (lw_conn_respond(seat->conn, 503, NULL, body, sizeof body - 1) < 0) lw_conn_terminate(seat->conn, NULL, 0);
+    else if (lw_conn_respond(seat->conn, 503, NULL, body, sizeof body - 1) < 0) lw_conn_close(seat->conn, code, reason, n);
   }
   lw_timer_set(&server->hub->loop->timers, &server->timer,
                lw_loop_clock(server->hub->loop) + server->settings.close_timeout);

@@ -488,7 +488,8 @@ int lw_session_next(lw_session *s, lw_event *event) {
 
 unsigned char *lw_session_space(lw_session *s, size_t least, size_t most, size_t *n) {
   size_t room;
-  if (s->state != LW_SESSION_OPEN || !s->in_frame || s->frame.opcode >= LW_CLOSE) return NULL;
+  if (s->state != LW_SESSION_OPEN || s->frame.opcode >= LW_CLOSE) return NULL;
+  /* `left` is 0 between frames; in a frame's first bytes a short message may yet come whole */
   if (s->in < s->end || s->left < least || s->message_used == 0) return NULL;
   if (grow_message(s, least < most ? least : most) < 0) return NULL;
   room = s->message_capacity - s->message_used;

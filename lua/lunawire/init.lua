@@ -32,8 +32,7 @@ core.module(lunawire) -- where the core looks for `onerror`
 -- @tparam[opt] number timeout milliseconds
 -- @treturn boolean true if nothing is left
 function lunawire.run(timeout)
-  local deadline = timeout and core.now() + timeout
-  core.stopped() -- forgets a stop() that no run was there to hear
+  local deadline = core.begin(timeout)
   while core.pending() do
     local left = deadline and deadline - core.now() or huge
     if left <= 0 then
@@ -64,9 +63,7 @@ lunawire.loop = {
 -- What later versions will have says so, instead of being nil.
 local absent = {}
 for _, name in ipairs { "ReconnectingWebSocket", "heartbeat", "go", "sleep", "connect", "ArrayBuffer", "Blob" } do
-  absent[name] = function()
-    error("lunawire." .. name .. " is not available in this build", 2)
-  end
+  absent[name] = core.absent(name)
 end
 
 return setmetatable(lunawire, { __index = absent })

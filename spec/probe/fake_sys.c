@@ -20,7 +20,8 @@
 #define CALLS(X)                                                                                   \
   X(socket)                                                                                        \
   X(connect)                                                                                       \
-  X(bind) X(listen) X(accept) X(recv) X(sendv) X(read) X(write) X(shutdown) X(close) X(getsockopt) \
+  X(bind)                                                                                          \
+  X(listen) X(accept) X(recv) X(sendv) X(read) X(write) X(shutdown) X(close) X(getsockopt)         \
       X(setsockopt) X(getsockname) X(pipe) X(open_spare) X(unlink) X(is_socket) X(getaddrinfo)     \
           X(epoll_create) X(epoll_ctl) X(epoll_wait) X(poll) X(pthread_create)
 
@@ -47,7 +48,7 @@ static struct {
   char addresses[512];
 } hosts[HOSTS];
 static unsigned host_count, waiting, lists;
-static int shut, chance, threads;
+static int shut, chance, threads, sticky, stuck;
 
 static int number_of(const char *name) {
   for (int i = 0; i < CALL_COUNT; i++)
@@ -257,6 +258,34 @@ static int fake_getaddrinfo(const char *host, const char *service, const struct 
   return 0;
 }
 
+/* --- writing --- */
+
+void fake_stick(int on) {
+  pthread_mutex_lock(&mutex);
+  sticky = on;
+  pthread_cond_broadcast(&opened);
+  pthread_mutex_unlock(&mutex);
+}
+
+int fake_is_stuck(void) {
+  int count;
+  pthread_mutex_lock(&mutex);
+  count = stuck;
+  pthread_mutex_unlock(&mutex);
+  return count > 0;
+}
+
+static ssize_t fake_write(int fd, const void *bytes, size_t n) {
+  if (fails(CALL_write)) return -1;
+  pthread_mutex_lock(&mutex);
+  stuck++;
+  while (sticky)
+    pthread_cond_wait(&opened, &mutex);
+  stuck--;
+  pthread_mutex_unlock(&mutex);
+  return lw_sys_real.write(fd, bytes, n);
+}
+
 /* --- connecting --- */
 
 void fake_chance(int on) {
@@ -289,7 +318,6 @@ PASS(int, accept, (int fd, struct sockaddr *address, socklen_t *size), (fd, addr
 PASS(ssize_t, recv, (int fd, void *bytes, size_t n), (fd, bytes, n))
 PASS(ssize_t, sendv, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 PASS(ssize_t, read, (int fd, void *bytes, size_t n), (fd, bytes, n))
-PASS(ssize_t, write, (int fd, const void *bytes, size_t n), (fd, bytes, n))
 PASS(int, shutdown, (int fd, int how), (fd, how))
 PASS(int, close, (int fd), (fd))
 PASS(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *size),
@@ -351,10 +379,16 @@ int fake_threads(void) {
   return count;
 }
 
+/* A fork takes all of this along in one piece. */
+static void before_fork(void) { pthread_mutex_lock(&mutex); }
+
+static void after_fork(void) { pthread_mutex_unlock(&mutex); }
+
 lw_sys fake_sys;
 
 /* Whatever stands in the table and not here (kqueue) is the system's own. */
 __attribute__((constructor)) static void fill(void) {
+  pthread_atfork(before_fork, after_fork, after_fork);
   fake_sys = lw_sys_real;
   fake_sys.now = fake_now;
   fake_sys.socket = fake_socket;
@@ -390,7 +424,7 @@ void fake_reset(void) {
   memset(calls, 0, sizeof calls);
   frozen = 0;
   host_count = 0;
-  shut = chance = 0;
+  shut = chance = sticky = 0;
   pthread_cond_broadcast(&opened);
   pthread_mutex_unlock(&mutex);
 }

@@ -29,6 +29,10 @@ unsigned fake_lists(void);   /* answers of getaddrinfo not yet freed */
 
 int fake_threads(void);      /* helper threads not yet at their end */
 
+/* From now on a write stops before it is done, until this is off; and whether one does. */
+void fake_stick(int on);
+int fake_is_stuck(void);
+
 /* From now on each TCP socket is bound, by chance, to the port it connects to. */
 void fake_chance(int on);
 

@@ -393,7 +393,7 @@ static int fail_with_status(lua_State *L, int err) {
 static int handshake_judge(lua_State *L) {
   lw_http_field fields[MAX_FIELDS];
   lw_http_head head;
-  lw_handshake_ask ask;
+  lw_handshake_ask ask = {0};
   lw_slice protocol;
   int err = parse_head(L, 1, &head, fields, MAX_FIELDS, lw_http_request);
   if (err == 0) err = lw_handshake_judge(&head, &ask);

@@ -65,6 +65,7 @@ typedef struct probe {
   lw_pool pool;
   lw_entropy entropy;
   unsigned char *input; /* fed and perhaps still looked at */
+  lw_event last;        /* what s:next() gave */
 } probe;
 
 typedef struct framed {
@@ -188,13 +189,19 @@ static int probe_give(lua_State *L) {
 
 static int probe_next(lua_State *L) {
   probe *p = self(L);
-  lw_event event;
-  if (lw_session_next(&p->session, &event)) {
-    push_event(L, &event);
+  if (lw_session_next(&p->session, &p->last)) {
+    push_event(L, &p->last);
     return 1;
   }
   forget_input(p);
   return 0;
+}
+
+/* s:data(): that of the event which s:next() gave, read once more. */
+static int probe_data(lua_State *L) {
+  const lw_event *event = &self(L)->last;
+  lua_pushlstring(L, (const char *)event->bytes, event->n);
+  return 1;
 }
 
 static int stash(probe *p) {
@@ -419,7 +426,7 @@ static const luaL_Reg methods[] = {
     {"sent", probe_sent},         {"output", probe_output},   {"state", probe_state},
     {"pending", probe_pending},   {"hungry", probe_hungry},   {"between", probe_between},
     {"buffered", probe_buffered}, {"held", probe_held},       {"again", probe_again},
-    {"__gc", probe_gc},
+    {"data", probe_data},         {"__gc", probe_gc},
     {NULL, NULL},
 };
 

@@ -188,6 +188,22 @@ static int sys_threads(lua_State *L) {
   return 1;
 }
 
+static int sys_stick(lua_State *L) {
+  fake_stick(lua_toboolean(L, 1));
+  return 0;
+}
+
+static int sys_is_stuck(lua_State *L) {
+  lua_pushboolean(L, fake_is_stuck());
+  return 1;
+}
+
+/* sys.alarm(seconds): ends this process, should it hang */
+static int sys_alarm(lua_State *L) {
+  alarm((unsigned)luaL_checkinteger(L, 1));
+  return 0;
+}
+
 static int sys_chance(lua_State *L) {
   fake_chance(lua_toboolean(L, 1));
   return 0;
@@ -479,6 +495,9 @@ static const luaL_Reg sys_functions[] = {
     {"gate", sys_gate},
     {"waiting", sys_waiting},
     {"lists", sys_lists},
+    {"stick", sys_stick},
+    {"isStuck", sys_is_stuck},
+    {"alarm", sys_alarm},
     {"threads", sys_threads},
     {"chance", sys_chance},
     {"reset", sys_reset},
@@ -785,7 +804,9 @@ static int source_leave(lua_State *L) {
   return 0;
 }
 
+/* source:fd([fd]): its descriptor, and gives it another */
 static int source_fd(lua_State *L) {
+  if (!lua_isnoneornil(L, 2)) check_source(L, 1)->source->fd = check_fd(L, 2);
   lua_pushinteger(L, check_source(L, 1)->source->fd);
   return 1;
 }

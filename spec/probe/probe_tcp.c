@@ -25,6 +25,7 @@
 
 #define LISTENER "lunawire.probe.tcp.listener"
 #define PEER "lunawire.probe.tcp.peer"
+#define RECEIVE_MAX 65536 /* bytes in one receive */
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* where it is missing, socket options say it (macOS) */
@@ -143,20 +144,19 @@ static int peer_send(lua_State *L) {
   return 1;
 }
 
-/* peer:receive([max]) */
+/* peer:receive([max]): at most RECEIVE_MAX */
 static int peer_receive(lua_State *L) {
   tcp_socket *s = luaL_checkudata(L, 1, PEER);
-  lua_Integer max = luaL_optinteger(L, 2, 65536);
-  luaL_Buffer buffer;
+  static char bytes[RECEIVE_MAX]; /* Lua has one thread, and this keeps nothing between calls */
+  lua_Integer max = luaL_optinteger(L, 2, RECEIVE_MAX);
   luaL_argcheck(L, max > 0, 2, "must be positive");
-  char *bytes = luaL_buffinitsize(L, &buffer, (size_t)max);
-  ssize_t got = recv(s->fd, bytes, (size_t)max, 0);
+  ssize_t got = recv(s->fd, bytes, max < RECEIVE_MAX ? (size_t)max : RECEIVE_MAX, 0);
   if (got < 0 && !blocks(errno)) return fail(L, errno);
   if (got == 0) {
     lua_pushnil(L);
     return 1;
   }
-  luaL_pushresultsize(&buffer, got < 0 ? 0 : (size_t)got);
+  lua_pushlstring(L, bytes, got < 0 ? 0 : (size_t)got);
   return 1;
 }
 
