@@ -66,6 +66,7 @@ build = {
         "src/sig.c",
         "src/sys.c",
         "src/timer.c",
+        "src/upgrade.c",
         "src/url.c",
         "src/utf8.c",
       },

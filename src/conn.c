@@ -10,24 +10,12 @@
 /* Slices of output in one send: 64 corks are 1 MiB. */
 #define SLICES 64
 
-/* What is needed only until the connection is open. */
-typedef struct shake {
-  char *host; /* client: where to */
+/* A client that is not connected yet. */
+typedef struct outset {
+  lw_dial *dial; /* NULL until the first turn */
   unsigned short port;
-  lw_dial *dial;
-  char *protocols; /* client: what was offered, or NULL */
-  char key[LW_KEY_SIZE];
-  unsigned char *bytes; /* the head so far, and what came with it */
-  size_t used, capacity;
-  size_t scanned;
-  size_t head_size; /* once it is whole */
-  size_t page_size; /* client: of a refusal, what is awaited behind its head */
-  lw_http_head head;
-  lw_handshake_ask ask; /* server */
-  int started;          /* client: the dial has begun */
-  int judged;           /* head is filled in */
-  int refused;          /* client: the answer was no 101, its page is awaited */
-} shake;
+  char host[];
+} outset;
 
 struct lw_conn {
   lw_hub *hub;          /* NULL: the loop is gone */
@@ -39,7 +27,8 @@ struct lw_conn {
   lw_conn_state state;
   lw_session session;
   lw_conn_settings settings;
-  shake *shake;
+  lw_upgrade *upgrade; /* until the connection is open, or its end was told */
+  outset *outset;      /* client: until it is connected */
   char *protocol; /* NULL: none */
   lw_seat seat;
   union { /* a guest's address; of a Unix socket there is none worth keeping */
@@ -72,7 +61,6 @@ struct lw_conn {
   unsigned want_drain : 1;
   unsigned orphan : 1;
   unsigned was_open : 1;
-  unsigned head_only : 1; /* the request was HEAD */
 };
 
 /* ---------------------------------------------------------------- making */
@@ -103,7 +91,9 @@ static void leave_hub(lw_conn *c) {
 static lw_conn *new_conn(lw_hub *hub, const lw_conn_settings *settings, lw_role role, int kind, int *err) {
   lw_conn *c = calloc(1, sizeof *c);
   *err = LW_ERR_MEMORY;
-  if (!c || !(c->shake = calloc(1, sizeof *c->shake))) goto fail;
+  if (!c) return NULL;
+  c->upgrade = lw_upgrade_new(role == LW_SERVER, settings->max_header_size, settings->max_header_count);
+  if (!c->upgrade) goto fail;
   if ((*err = lw_timer_join(&hub->loop->timers, &c->deadline, kind, c)) < 0) goto fail;
   c->settings = *settings;
   c->seat.conn = c;
@@ -114,37 +104,34 @@ static lw_conn *new_conn(lw_hub *hub, const lw_conn_settings *settings, lw_role 
   lw_timer_set(&hub->loop->timers, &c->deadline, c->progress + settings->handshake_timeout);
   return c;
 fail:
-  if (c) free(c->shake);
+  lw_upgrade_free(c->upgrade);
   free(c);
   return NULL;
 }
 
-/* The dial and the strings are needed until there is a connection, the head until it was looked at. */
-static void drop_shake(lw_conn *c) {
-  shake *k = c->shake;
-  if (!k) return;
-  lw_dial_free(k->dial);
-  free(k->host);
-  free(k->protocols);
-  free(k->bytes);
-  free(k->head.fields);
-  free(k);
-  c->shake = NULL;
+static void drop_outset(lw_conn *c) {
+  if (c->outset) lw_dial_free(c->outset->dial);
+  free(c->outset);
+  c->outset = NULL;
+}
+
+static void drop_upgrade(lw_conn *c) {
+  lw_upgrade_free(c->upgrade);
+  c->upgrade = NULL;
 }
 
 lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings,
                          const lw_handshake_offer *offer, int kind, void *owner, int *err) {
   lw_conn *c = new_conn(hub, settings, LW_CLIENT, kind, err);
-  shake *k;
+  size_t n = strlen(offer->url->host) + 1;
   if (!c) return NULL;
   c->owner = owner;
-  k = c->shake;
-  k->port = offer->url->port;
   *err = LW_ERR_MEMORY;
-  if (!(k->host = strdup(offer->url->host))) goto fail;
-  if (offer->protocols && !(k->protocols = strdup(offer->protocols))) goto fail;
-  if ((*err = lw_handshake_key(k->key, &hub->loop->entropy)) < 0) goto fail;
-  if ((*err = lw_handshake_request(&c->session.out, &hub->loop->pool, offer, k->key)) < 0) goto fail;
+  if (!(c->outset = calloc(1, sizeof *c->outset + n))) goto fail;
+  memcpy(c->outset->host, offer->url->host, n);
+  c->outset->port = offer->url->port;
+  *err = lw_upgrade_ask(c->upgrade, &c->session.out, &hub->loop->pool, &hub->loop->entropy, offer);
+  if (*err < 0) goto fail;
   lw_source_post(hub->loop, &c->source, LW_POSTED);
   return c;
 fail:
@@ -172,10 +159,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
 static void close_fd(lw_conn *c) {
   lw_loop *loop = c->hub->loop;
   int fd;
-  if (c->shake) { /* the dial has lent its descriptor to the source: it closes it */
-    lw_dial_free(c->shake->dial);
-    c->shake->dial = NULL;
-  }
+  drop_outset(c); /* a dial has lent its descriptor to the source, and closes it */
   fd = c->source.fd;
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
@@ -191,7 +175,7 @@ void lw_conn_free(lw_conn *c) {
     lw_session_clear(&c->session);
     leave_hub(c);
   }
-  drop_shake(c);
+  drop_upgrade(c);
   free(c->protocol);
   free(c->own_reason);
   free(c);
@@ -244,19 +228,16 @@ int64_t lw_conn_received(const lw_conn *c) {
 }
 
 const lw_http_head *lw_conn_head(const lw_conn *c) {
-  return c->shake && c->shake->judged ? &c->shake->head : NULL;
+  return c->upgrade && c->upgrade->whole ? &c->upgrade->head : NULL;
 }
 
-const unsigned char *lw_conn_page(const lw_conn *c, size_t *n) {
-  const shake *k = c->shake;
-  *n = 0;
-  if (!k || !k->refused) return NULL;
-  *n = k->used - k->head_size < k->page_size ? k->used - k->head_size : k->page_size;
-  return *n > 0 ? k->bytes + k->head_size : NULL;
+lw_slice lw_conn_page(const lw_conn *c) {
+  lw_slice none = {NULL, 0};
+  return c->upgrade && c->upgrade->refused && c->upgrade->whole ? lw_upgrade_rest(c->upgrade) : none;
 }
 
 int lw_conn_wants_upgrade(const lw_conn *c) {
-  return c->shake && c->shake->ask.upgrade;
+  return c->upgrade && c->upgrade->ask.upgrade;
 }
 
 /* ------------------------------------------------------ states and ends */
@@ -457,109 +438,39 @@ static void receive_frames(lw_conn *c) {
 /* ------------------------------------------------------------- handshake */
 
 static int dial(lw_conn *c) {
-  shake *k = c->shake;
-  lw_dial_options options = {.host = k->host, .port = k->port, .family = c->settings.family,
+  outset *o = c->outset;
+  lw_dial_options options = {.host = o->host, .port = o->port, .family = c->settings.family,
                              .no_delay = c->settings.no_delay};
   int fd = -1, err = 0;
-  if (!k->dial) {
-    k->dial = lw_dial_start(c->hub->loop, &options, &c->source, &err);
-    if (!k->dial) return err;
+  if (!o->dial) {
+    o->dial = lw_dial_start(c->hub->loop, &options, &c->source, &err);
+    if (!o->dial) return err;
   }
-  err = lw_dial_next(k->dial, &fd);
+  err = lw_dial_next(o->dial, &fd);
   if (err <= 0) return err;
-  lw_dial_free(k->dial);
-  k->dial = NULL;
+  drop_outset(c);
   c->source.fd = fd;
   enter(c, LW_CONN_SHAKING);
   return 1;
 }
 
-/* Adds what the receive buffer holds to the head. 0 or a negative lw_err. */
-static int keep_head(shake *k, const unsigned char *bytes, size_t n) {
-  if (k->used + n > k->capacity) {
-    size_t capacity = k->capacity * 2 > k->used + n ? k->capacity * 2 : k->used + n;
-    unsigned char *grown = realloc(k->bytes, capacity);
-    if (!grown) return LW_ERR_MEMORY;
-    k->bytes = grown;
-    k->capacity = capacity;
-  }
-  memcpy(k->bytes + k->used, bytes, n);
-  k->used += n;
-  return 0;
-}
-
-/* 1 once a whole head is there and parsed; 0, or a negative lw_err. */
-static int parse_head(lw_conn *c) {
-  shake *k = c->shake;
-  long size = lw_http_end(k->bytes, k->used, c->settings.max_header_size, &k->scanned);
-  int err;
-  if (size <= 0) return (int)size;
-  k->head_size = (size_t)size;
-  if (!k->head.fields) {
-    k->head.fields = calloc(c->settings.max_header_count, sizeof *k->head.fields);
-    if (!k->head.fields) return LW_ERR_MEMORY;
-    k->head.max_fields = c->settings.max_header_count;
-  }
-  k->head.count = 0;
-  err = c->session.role == LW_SERVER ? lw_http_request(&k->head, k->bytes, k->head_size)
-                                     : lw_http_response(&k->head, k->bytes, k->head_size);
-  if (err < 0) return err;
-  k->judged = 1;
-  return 1;
-}
-
-/* Frames that came with the head go to the session. 0 or LW_ERR_MEMORY. */
-static int feed_rest(lw_conn *c) {
-  shake *k = c->shake;
-  lw_session_feed(&c->session, k->bytes + k->head_size, k->used - k->head_size);
-  return lw_session_stash(&c->session);
-}
-
-/* The handshake is done. 0 or a negative lw_err. */
+/* The handshake is done; frames that came with it go to the session. 0 or LW_ERR_MEMORY. */
 static int open_conn(lw_conn *c, lw_slice protocol) {
-  int err = feed_rest(c);
-  if (err < 0) return err;
+  lw_slice rest = lw_upgrade_rest(c->upgrade);
   if (protocol.n > 0 && !(c->protocol = strndup((const char *)protocol.bytes, protocol.n))) return LW_ERR_MEMORY;
+  lw_session_feed(&c->session, (unsigned char *)(uintptr_t)rest.bytes, rest.n);
+  if (lw_session_stash(&c->session) < 0) return LW_ERR_MEMORY;
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
   c->opened = 1;
   return 0;
 }
 
-/* A 1xx before the answer (RFC 9110, 15.2) is passed over. */
-static void skip_head(shake *k) {
-  memmove(k->bytes, k->bytes + k->head_size, k->used - k->head_size);
-  k->used -= k->head_size;
-  k->head_size = k->scanned = 0;
-  k->judged = 0;
-}
-
-/* The server's answer. 1: open, 0: not all here, or a negative lw_err. */
-static int take_response(lw_conn *c) {
-  shake *k = c->shake;
-  lw_handshake_offer offer = {.protocols = k->protocols};
-  lw_slice protocol, extensions;
-  int got;
-  while ((got = parse_head(c)) > 0 && k->head.status >= 100 && k->head.status < 200 && k->head.status != 101)
-    skip_head(k);
-  if (got <= 0) return got;
-  got = lw_handshake_response(&k->head, &offer, k->key, &protocol, &extensions);
-  if (got == 0 && extensions.n > 0) got = LW_ERR_EXTENSION; /* none is offered yet */
-  if (got < 0) return got;
-  got = open_conn(c, protocol);
-  return got < 0 ? got : 1;
-}
-
-/* The client's question. 1: asked, 0: not all here, or a negative lw_err. */
-static int take_request(lw_conn *c) {
-  shake *k = c->shake;
-  int got = parse_head(c);
-  if (got <= 0) return got;
-  c->head_only = lw_slice_equals(k->head.method, "HEAD") != 0;
-  got = lw_handshake_judge(&k->head, &k->ask);
-  if (got < 0) return got;
+/* The head is whole and right. 0 or a negative lw_err. */
+static int take_head(lw_conn *c) {
+  if (c->session.role == LW_CLIENT) return open_conn(c, c->upgrade->protocol);
   enter(c, LW_CONN_ASKED);
   c->asked = 1;
-  return 1;
+  return 0;
 }
 
 /* A request that breaks the rules gets its status, and the reason in a line of text. */
@@ -573,87 +484,64 @@ static void refuse(lw_conn *c, int err) {
   lw_conn_respond(c, lw_handshake_status(err), NULL, body, n);
 }
 
-/* How much of the refusal's page to wait for. It may end with the connection; in chunks it is not taken. */
-static size_t page_size(const lw_http_head *head) {
-  const lw_http_field *field = lw_http_field_at(head, "Content-Length", 0);
-  size_t size = 0;
-  if (head->status < 200 || head->status == 204 || head->status == 304) return 0;
-  if (lw_http_field_at(head, "Transfer-Encoding", 0)) return 0;
-  if (!field) return LW_PAGE_MAX;
-  for (size_t i = 0; i < field->value.n && size < LW_PAGE_MAX; i++) {
-    unsigned digit = field->value.bytes[i] - (unsigned)'0';
-    if (digit > 9) return 0;
-    size = size * 10 + digit;
-  }
-  return size < LW_PAGE_MAX ? size : LW_PAGE_MAX;
-}
-
-/* The answer was no 101: its page is awaited, but not for long. */
-static void await_page(lw_conn *c) {
-  shake *k = c->shake;
+/* The answer was no 101, or more of its page is here: that is awaited, but not for long. */
+static void await_page(lw_conn *c, const unsigned char *bytes, size_t n) {
   int64_t until = c->hub->loop->now + LW_PAGE_WAIT;
-  k->refused = 1;
-  k->page_size = page_size(&k->head);
-  if (c->eof || k->used - k->head_size >= k->page_size) finish(c, LW_ERR_STATUS);
-  else if (until < c->deadline.due) lw_timer_set(&c->hub->loop->timers, &c->deadline, until);
+  if (lw_upgrade_page(c->upgrade, bytes, n) != 0 || c->eof) finish(c, LW_ERR_STATUS);
+  else if (until < c->deadline.due && n == 0) lw_timer_set(&c->hub->loop->timers, &c->deadline, until);
 }
 
-/* More of that page. */
-static void take_page(lw_conn *c, const unsigned char *bytes, size_t n) {
-  shake *k = c->shake;
-  size_t room = k->page_size - (k->used - k->head_size);
-  int err = n > 0 ? keep_head(k, bytes, n < room ? n : room) : 0;
-  k->head.count = 0;
-  if (err == 0) err = lw_http_response(&k->head, k->bytes, k->head_size); /* the bytes may have moved */
-  if (err < 0) k->judged = 0;
-  if (err < 0 || c->eof || n >= room) finish(c, LW_ERR_STATUS);
+/* What ends a handshake before its time. */
+static void fail_shake(lw_conn *c, int err) {
+  int told = c->session.role == LW_SERVER && err != LW_ERR_EOF && err != LW_ERR_MEMORY;
+  if (told) refuse(c, err);
+  else if (err == LW_ERR_STATUS) await_page(c, NULL, 0);
+  else finish(c, err);
 }
 
-/* Reads and judges the head. 1 when the state has changed. */
-static int shake_hands(lw_conn *c) {
+/* One read of the head. */
+static void shake_hands(lw_conn *c) {
   unsigned char *bytes;
   size_t n;
-  int got;
-  if (!c->readable) return 0;
+  int got = 0;
+  if (!c->readable) return;
   if (!(bytes = lw_loop_receive(c->hub->loop))) {
     finish(c, LW_ERR_MEMORY);
-    return 1;
+    return;
   }
   n = receive(c, bytes, LW_RECEIVE_SIZE);
-  if (c->shake->refused) {
-    take_page(c, bytes, n);
-    return 1;
+  if (c->upgrade->refused) {
+    await_page(c, bytes, n);
+    return;
   }
-  got = n > 0 ? keep_head(c->shake, bytes, n) : 0;
-  if (got == 0 && n > 0) got = c->session.role == LW_SERVER ? take_request(c) : take_response(c);
-  if (got == 0 && c->eof) got = LW_ERR_EOF;
-  if (got >= 0) return got;
-  if (c->session.role == LW_SERVER && got != LW_ERR_EOF && got != LW_ERR_MEMORY) refuse(c, got);
-  else if (got == LW_ERR_STATUS) await_page(c);
-  else finish(c, got);
-  return 1;
+  if (n > 0) got = lw_upgrade_feed(c->upgrade, bytes, n);
+  if (got > 0) got = take_head(c);
+  else if (got == 0 && c->eof) got = LW_ERR_EOF;
+  if (got < 0) fail_shake(c, got);
 }
 
 int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
   int err;
-  if (c->state != LW_CONN_ASKED || c->opened || !c->shake->ask.upgrade) return LW_ERR_CLOSED;
-  err = lw_handshake_switch(&c->session.out, &c->hub->loop->pool, c->shake->ask.key, protocol, NULL, headers);
+  if (c->state != LW_CONN_ASKED || c->opened || !c->upgrade->ask.upgrade) return LW_ERR_CLOSED;
+  err = lw_handshake_switch(&c->session.out, &c->hub->loop->pool, c->upgrade->ask.key, protocol, NULL, headers);
   if (err == 0) err = open_conn(c, protocol);
   if (err < 0) {
     finish(c, err);
     return err;
   }
   c->asked = 0;
-  drop_shake(c);
+  drop_upgrade(c);
   mark_dirty(c);
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
   return 0;
 }
 
 int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *body, size_t n) {
+  const lw_http_head *head = lw_conn_head(c);
+  int head_only = head && lw_slice_equals(head->method, "HEAD");
   int err;
   if (c->state < LW_CONN_SHAKING || c->state > LW_CONN_ASKED || c->opened) return LW_ERR_CLOSED;
-  err = lw_handshake_respond(&c->session.out, &c->hub->loop->pool, status, headers, body, n, c->head_only);
+  err = lw_handshake_respond(&c->session.out, &c->hub->loop->pool, status, headers, body, n, head_only);
   if (err < 0) {
     finish(c, err);
     return err;
@@ -661,7 +549,7 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
   c->asked = 0;
   c->session.state = LW_SESSION_FAILED; /* no frames will follow, in or out */
   enter(c, LW_CONN_CLOSING);
-  drop_shake(c);
+  drop_upgrade(c);
   set_deadline(c, c->settings.close_timeout);
   mark_dirty(c);
   return 0;
@@ -674,7 +562,7 @@ static void expire(lw_conn *c) {
   int64_t limit = c->settings.close_timeout;
   int64_t now = c->hub->loop->now;
   if (c->state < LW_CONN_OPEN) {
-    finish(c, c->shake && c->shake->refused ? LW_ERR_STATUS : LW_ERR_TIMEOUT);
+    finish(c, c->upgrade && c->upgrade->refused ? LW_ERR_STATUS : LW_ERR_TIMEOUT);
     return;
   }
   if (c->state == LW_CONN_OPEN) {
@@ -805,7 +693,7 @@ int lw_conn_next(lw_conn *c, lw_conn_event *event) {
   }
   if (c->opened) {
     c->opened = 0;
-    drop_shake(c);
+    drop_upgrade(c);
     enter(c, LW_CONN_OPEN);
     c->was_open = 1;
     event->kind = LW_CONN_OPENED;
@@ -963,7 +851,7 @@ void lw_hub_clear(lw_hub *hub) {
     close_fd(c);
     lw_timer_leave(&hub->loop->timers, &c->deadline);
     lw_session_clear(&c->session);
-    drop_shake(c);
+    drop_upgrade(c);
     leave_hub(c);
     c->hub = NULL;
     if (!c->owner) lw_conn_free(c);

@@ -18,13 +18,13 @@
 #include "loop.h"
 #include "net.h"
 #include "session.h"
+#include "upgrade.h"
 #include "url.h"
 
 #pragma GCC visibility push(hidden)
 
 #define LW_WRITE_STALL INT64_C(30000000000) /* 30 s without a byte leaving end a connection */
 #define LW_DIRECT_SIZE ((size_t)256 * 1024) /* at most so much of a long message in one read */
-#define LW_PAGE_MAX ((size_t)64 * 1024)     /* of the page that comes with a refusal: enough to read */
 #define LW_PAGE_WAIT INT64_C(1000000000)    /* and no longer than 1 s, within the handshake's time */
 
 typedef struct lw_conn lw_conn;
@@ -135,8 +135,8 @@ void lw_conn_rest(lw_conn *c);
 
 /* The request (server: from LW_CONN_REQUEST until the answer) or the response (client: until LW_CONN_ENDED was taken); NULL when there is none. */
 const lw_http_head *lw_conn_head(const lw_conn *c);
-/* What came with a response that refuses, up to LW_PAGE_MAX; NULL for nothing. As long as the head. */
-const unsigned char *lw_conn_page(const lw_conn *c, size_t *n);
+/* What came with a response that refuses, up to LW_PAGE_MAX; empty for nothing. As long as the head. */
+lw_slice lw_conn_page(const lw_conn *c);
 /* 1 if the request wants to become a WebSocket. */
 int lw_conn_wants_upgrade(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */

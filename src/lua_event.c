@@ -17,6 +17,9 @@ static const char *const handler_names[LW_EVENT_TYPES] = {
 
 #define TYPE_NAME(type) (handler_names[type] + 2)
 
+#define DEEP_STACK 1000 /* calls from which a traceback is of the innermost only */
+#define INNERMOST 20
+
 enum { ENTRY_FUNCTION = 1, ENTRY_ONCE, ENTRY_CAPTURE, ENTRY_REMOVED };
 
 const char *lw_event_handler_name(lw_event_type type) {
@@ -341,25 +344,50 @@ int lw_target_wants(lua_State *L, int target, lw_event_type type) {
 
 /* ---------------------------------------------------------------- delivery */
 
-int lw_event_traceback(lua_State *L) {
-  lw_host *host = lw_host_of(L);
-  int traced = host->traced;
-  host->traced = 0;
-  lua_settop(L, 1);
-  if (traced) return 1;
-  luaL_traceback(L, L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL, 1);
-  lua_setiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
-  return 1;
-}
-
-int lw_event_report(lua_State *L, int source) {
-  int error = lua_gettop(L);
+/* Pushes lunawire.onerror: nil when unset. */
+static int push_onerror(lua_State *L) {
   lua_getiuservalue(L, LW_HOST, LW_HOST_MODULE);
   if (lua_istable(L, -1)) {
     lua_getfield(L, -1, "onerror");
     lua_remove(L, -2);
   }
-  if (lua_isnil(L, -1)) {
+  return !lua_isnil(L, -1);
+}
+
+/* Pushes the traceback of the calls above this one. Of an overflown stack only the innermost: to find its end takes seconds. */
+static void push_traceback(lua_State *L, const char *message) {
+  lua_Debug call;
+  if (!lua_getstack(L, DEEP_STACK, &call)) {
+    luaL_traceback(L, L, message, 1);
+    return;
+  }
+  lua_pushfstring(L, "%s%sstack traceback:", message ? message : "", message ? "\n" : "");
+  for (int level = 1; level <= INNERMOST && lua_getstack(L, level, &call); level++) {
+    lua_getinfo(L, "Sl", &call);
+    lua_pushfstring(L, "\n\t%s:%d: in function <%s:%d>", call.short_src, call.currentline, call.short_src,
+                    call.linedefined);
+    lua_concat(L, 2);
+  }
+  lua_pushliteral(L, "\n\t...");
+  lua_concat(L, 2);
+}
+
+int lw_event_traceback(lua_State *L) {
+  lw_host *host = lw_host_of(L);
+  int traced = host->traced;
+  host->traced = 0;
+  lua_settop(L, 1);
+  if (!traced && push_onerror(L)) {
+    push_traceback(L, lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL);
+    lua_setiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+int lw_event_report(lua_State *L, int source) {
+  int error = lua_gettop(L);
+  if (!push_onerror(L)) {
     lua_settop(L, error);
     return 0;
   }

@@ -69,7 +69,7 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 ** still on top. An error in onerror itself replaces it: 0.
 */
 int lw_event_report(lua_State *L, int source);
-/* A message handler for lua_pcall: keeps the traceback, leaves the error as it is. Upvalue: host. */
+/* A message handler for lua_pcall: keeps the traceback for onerror, leaves the error as it is. Upvalue: host. */
 int lw_event_traceback(lua_State *L);
 
 #pragma GCC visibility pop

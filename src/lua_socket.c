@@ -787,8 +787,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
 
 static void push_error(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
   const lw_http_head *head = lw_conn_head(conn);
-  const unsigned char *page;
-  size_t n;
+  lw_slice page = lw_conn_page(conn);
   lw_event_push(L, LW_ON_ERROR, 0, target, 6);
   set_message(L, s, conn, target, event);
   lua_pushstring(L, error_code(event->error));
@@ -802,9 +801,8 @@ static void push_error(lua_State *L, const socket_box *s, lw_conn *conn, int tar
   lua_setfield(L, -2, "status");
   lw_socket_push_headers(L, head);
   lua_setfield(L, -2, "headers");
-  page = lw_conn_page(conn, &n);
-  if (!page) return;
-  lua_pushlstring(L, (const char *)page, n);
+  if (page.n == 0) return;
+  lua_pushlstring(L, (const char *)page.bytes, page.n);
   lua_setfield(L, -2, "body");
 }
 

@@ -393,7 +393,7 @@ static int skip_data(lw_session *s) {
 static int read_data(lw_session *s, lw_event *event) {
   size_t here = (size_t)(s->end - s->in);
   size_t n = here < s->left ? here : (size_t)s->left;
-  unsigned char *bytes = s->in, *at;
+  unsigned char *bytes = s->in;
   int whole = n == s->left && s->frame.fin && s->message_used == 0;
   int err;
 
@@ -403,8 +403,8 @@ static int read_data(lw_session *s, lw_event *event) {
   unmask(s, bytes, n);
   if ((err = check_text(s, bytes, n)) < 0) return err;
   if (whole) return end_data(s, event, bytes, n);
-  at = s->message + s->message_used;
-  if (n > 0 && bytes != at) memcpy(at, bytes, n);
+  if (n > 0 && bytes != s->message + s->message_used)
+    memcpy(s->message + s->message_used, bytes, n);
   s->message_used += n;
   if (s->left > 0) return 0;
   s->delivered = s->frame.fin;
