@@ -46,6 +46,7 @@ build = {
         "src/http.c",
         "src/loop.c",
         "src/lua_box.c",
+        "src/lua_check.c",
         "src/lua_event.c",
         "src/lua_init.c",
         "src/lua_loop.c",

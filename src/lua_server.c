@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "http.h"
+#include "lua_check.h"
 #include "lua_option.h"
 #include "lua_socket.h"
 
@@ -326,7 +327,7 @@ static int server_publish(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING)
     lw_raise(L, "TypeError", "publish: the topic must be a string, got %s", lw_typename(L, 2));
   topic = lua_tolstring(L, 2, &topic_n);
-  data = lw_socket_check_data(L, 3, "publish", &n, &opcode);
+  data = lw_check_data(L, 3, "publish", &n, &opcode);
   return push_count(L, "publish", s->server ? lw_server_publish(s->server, NULL, topic, topic_n, opcode, data, n) : 0);
 }
 
@@ -337,7 +338,7 @@ static int server_broadcast(lua_State *L) {
   lw_opcode opcode;
   const char *data;
   lw_host_check(L);
-  data = lw_socket_check_data(L, 2, "broadcast", &n, &opcode);
+  data = lw_check_data(L, 2, "broadcast", &n, &opcode);
   return push_count(L, "broadcast", s->server ? lw_server_broadcast(s->server, opcode, data, n) : 0);
 }
 
@@ -346,7 +347,7 @@ static int server_close(lua_State *L) {
   server_box *s = check_server(L);
   size_t n;
   const char *reason;
-  unsigned code = lw_socket_check_close(L, 2, 1, &reason, &n);
+  unsigned code = lw_check_close(L, 2, 1, &reason, &n);
   lw_host_check(L);
   if (s->server) lw_server_close(s->server, code ? code : 1001, reason, n);
   return 0;
@@ -396,7 +397,7 @@ static int respond(lua_State *L, const char *what, int least) {
     lw_raise(L, "TypeError", "%s: a status from %d to 599 expected, got %s", what, least,
              lua_type(L, 2) == LUA_TNUMBER ? lua_tostring(L, 2) : lw_typename(L, 2));
   lua_settop(L, 4);
-  headers = lw_socket_check_headers(L, 3, what);
+  headers = lw_check_headers(L, 3, what);
   if (!lua_isnil(L, 4)) {
     if (lua_type(L, 4) != LUA_TSTRING) lw_raise(L, "TypeError", "%s: the body must be a string, got %s", what, lw_typename(L, 4));
     body = lua_tolstring(L, 4, &n);
@@ -441,7 +442,7 @@ static int accept_guest(lua_State *L, guest_box *g, int event) {
     protocol.n = n;
   }
   lua_getfield(L, event, "headers");
-  headers = lw_socket_check_headers(L, lua_gettop(L), "accept");
+  headers = lw_check_headers(L, lua_gettop(L), "accept");
   n = g->conn && lw_conn_accept(g->conn, protocol, headers) == 0;
   lua_pop(L, 3);
   return n != 0;
@@ -473,7 +474,7 @@ static void push_request(lua_State *L, lw_conn *conn) {
   set_slice(L, "target", target.bytes, target.n);
   set_slice(L, "path", target.bytes, path_n);
   if (query) set_slice(L, "query", query + 1, target.n - path_n - 1);
-  lw_socket_push_headers(L, head);
+  lw_push_headers(L, head);
   lua_setfield(L, -2, "headers");
   lua_pushinteger(L, lw_conn_address(conn, address));
   lua_setfield(L, -2, "remotePort");

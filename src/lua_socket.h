@@ -62,20 +62,5 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event);
 /* After LW_CONN_ENDED: the socket lets go of its connection, which is freed. */
 void lw_socket_end(lua_State *L, lw_conn *conn);
 
-/*
-** The data of a send at `index`, with its flag or options at `index` + 1: text or binary.
-** Raises TypeError for what cannot be sent.
-*/
-const char *lw_socket_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode);
-/* Code and reason of a close at `index` and `index` + 1, checked in the standard's order. */
-unsigned lw_socket_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n);
-/*
-** A table { name = value or list of values } at `index` as header lines on top of the
-** stack (nil: none). `what` names the callee; names set by the handshake itself are refused.
-*/
-const char *lw_socket_check_headers(lua_State *L, int index, const char *what);
-/* The fields of a head as a table on top: lower-case names; several lines of one name joined by ", ". */
-void lw_socket_push_headers(lua_State *L, const lw_http_head *head);
-
 #pragma GCC visibility pop
 #endif

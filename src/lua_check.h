@@ -1,0 +1,33 @@
+/*
+** lua_check.h -- what people hand in: data to send, close codes, headers; checked.
+*/
+#ifndef LW_LUA_CHECK_H
+#define LW_LUA_CHECK_H
+
+#include <stddef.h>
+
+#include "frame.h"
+#include "http.h"
+#include "lua_compat.h"
+
+#pragma GCC visibility push(hidden)
+
+/*
+** The data of a send at `index`, with its flag or options at `index` + 1: text or binary.
+** Raises TypeError for what cannot be sent.
+*/
+const char *lw_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode);
+/* Code and reason of a close at `index` and `index` + 1, checked in the standard's order. */
+unsigned lw_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n);
+/*
+** A table { name = value or list of values } at `index` as header lines on top of the
+** stack (nil: none). `what` names the callee; names set by the handshake itself are refused.
+*/
+const char *lw_check_headers(lua_State *L, int index, const char *what);
+/* The fields of a head as a table on top: lower-case names; several lines of one name joined by ", ". */
+void lw_push_headers(lua_State *L, const lw_http_head *head);
+/* Replaces the list of strings on top of the stack by all of them in one, which it returns. */
+const char *lw_join(lua_State *L, const char *separator);
+
+#pragma GCC visibility pop
+#endif
