@@ -48,6 +48,7 @@ build = {
         "src/lua_box.c",
         "src/lua_check.c",
         "src/lua_event.c",
+        "src/lua_guest.c",
         "src/lua_init.c",
         "src/lua_loop.c",
         "src/lua_option.c",

@@ -203,13 +203,14 @@ function rules.servesUs(peer, traits)
     end)
 
     for _, status in ipairs { 401, 403 } do
-      it("fails with status and headers when refused with " .. status, function()
+      it("fails with status, headers and body when refused with " .. status, function()
         local client = foreign.connect(server, tostring(status))
         assert.same({ code = 1006, reason = "", wasClean = false }, client:closed())
         assert.same({ "error", "close" }, client.events)
         assert.equal("http", client.error.code)
         assert.equal(status, client.error.status)
         assert.equal('Basic realm="spec"', client.error.headers["www-authenticate"])
+        assert.equal("not you: " .. status, client.error.body)
       end)
     end
 

@@ -16,8 +16,8 @@ describe("the rock #foreign #slow", function()
     -- What a clone would hold, with what is not committed yet; without git, what the rockspec speaks of.
     helper.run(([[cd %s && { git ls-files --cached --others --exclude-standard 2>/dev/null ||
       find src lua *.rockspec -type f; } | tar cf - -T - | tar xf - -C %s]]):format(quote(helper.root), quote(copy)))
-    built, status = helper.run(("cd %s && unset LUA_PATH LUA_CPATH && timeout 110 luarocks --lua-version %s make --tree ./t"):format(
-      quote(copy), version))
+    built, status = helper.run(([[cd %s && unset LUA_PATH LUA_CPATH &&
+      timeout 110 luarocks --lua-version %s make --tree ./t]]):format(quote(copy), version))
   end)
   teardown(function()
     peer:stop()

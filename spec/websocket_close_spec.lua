@@ -245,24 +245,24 @@ describe("close() with messages queued", function()
     assert.same({ "open", "close 1005  clean" }, log)
   end)
 
-  it("is not cut by closeTimeout while the peer goes on reading", function()
+  it("is not cut by closeTimeout while the peer goes on reading #slow", function()
     server.listener:buffers(65536)
-    local ws, log, peer = opened { closeTimeout = 100 }
+    local ws, log, peer = opened { closeTimeout = 500 }
     peer.reading = false
     for _ = 1, 16 do ws:send(("x"):rep(2 ^ 20), "binary") end
     ws:close(1000)
     wire.settle()
     local began, got, all = lunawire.now(), 0, 16 * (14 + 2 ^ 20) + 8
     local next_at = began
-    wire.await(function() -- a piece every 2 ms: longer than closeTimeout in all
+    wire.await(function() -- a piece every 4 ms: longer than closeTimeout in all
       if lunawire.now() >= next_at then
         got = got + #assert(peer.socket:receive())
-        next_at = lunawire.now() + 2
+        next_at = lunawire.now() + 4
       end
       return got == all or log.close
     end)
     assert.is_nil(log.close)
-    assert.is_true(lunawire.now() - began > 200, "too fast to tell")
+    assert.is_true(lunawire.now() - began > 900, "too fast to tell")
     peer:closing(1000)
     peer:shutdown()
     wire.heard(log)
@@ -335,6 +335,22 @@ describe("a server's Close", function()
     assert.same({ "open", "close 1000 ok clean" }, log)
   end)
 
+  it("is not clean when our answer could not go", function()
+    server.listener:buffers(4096)
+    local ws, log, peer = opened()
+    peer.reading = false
+    for _ = 1, 12 do ws:send(("x"):rep(2 ^ 20), "binary") end
+    peer:closing(1000, "bye")
+    wire.await(function() return ws.readyState == 2 end)
+    wire.settle()
+    local left = ws.bufferedAmount
+    assert.is_true(left > 0)
+    peer:reset()
+    wire.heard(log)
+    assert.same({ "open", "close 1000 bye unclean" }, log)
+    assert.equal(left, ws.bufferedAmount)
+  end)
+
   it("makes send and ping do nothing but count", function()
     local ws, log, peer = opened()
     peer:closing(1000)
@@ -379,7 +395,7 @@ describe("closeTimeout", function()
   end)
 
   it("ends the wait for a peer that answers and keeps TCP open: clean, both Close frames went", function()
-    local ws, log, peer = opened { closeTimeout = 60 }
+    local ws, log, peer = opened { closeTimeout = 150 }
     ws:close(1000, "bye")
     assert.equal("1000 bye", goodbye(peer))
     peer:closing(1000, "bye")

@@ -234,16 +234,19 @@ describe("a refused handshake", function()
       "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 Bad\r\nContent-Length: x\r\n\r\n",
     } do
       local _, log, peer = asked(nil, { handshakeTimeout = 600000 })
-      local started = lunawire.now()
       peer:send(head)
-      wire.heard(log)
+      local turns = 0
+      wire.await(function()
+        turns = turns + 1
+        return log.close
+      end)
       assert.is_nil(log.error.body)
-      assert.is_true(lunawire.now() - started < 900, "it waited")
+      assert.is_true(turns < 50, "it waited")
     end
   end)
 
   it("does not wait longer than the handshake may take for a page that never comes", function()
-    local _, log, peer = asked(nil, { handshakeTimeout = 80 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 200 })
     peer:send "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno"
     wire.heard(log)
     assert.same({ "error http", "close 1006  unclean" }, log)
@@ -338,9 +341,9 @@ describe("handshakeTimeout", function()
 
   it("ends the wait for a server that says nothing", function()
     local started = lunawire.now()
-    local _, log, peer = asked(nil, { handshakeTimeout = 60 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 150 })
     timed_out(log)
-    assert.is_true(lunawire.now() - started >= 60)
+    assert.is_true(lunawire.now() - started >= 150)
     assert.equal("eof", (peer:finish()))
   end)
 
@@ -350,13 +353,13 @@ describe("handshakeTimeout", function()
   end)
 
   it("ends the wait for the second half of a head", function()
-    local _, log, peer = asked(nil, { handshakeTimeout = 60 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 150 })
     peer:send "HTTP/1.1 101 Switching"
     timed_out(log)
   end)
 
   it("is not put off by bytes that dribble in", function()
-    local _, log, peer = asked(nil, { handshakeTimeout = 100 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 150 })
     local sent = 0
     peer:send "HTTP/1.1 101 S\r\nX: "
     local next_at = lunawire.now()
@@ -368,11 +371,11 @@ describe("handshakeTimeout", function()
       return log.close
     end)
     timed_out(log)
-    assert.is_true(sent > 2)
+    assert.is_true(sent > 1)
   end)
 
   it("is not put off by one 100 Continue after another", function()
-    local _, log, peer = asked(nil, { handshakeTimeout = 100 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 150 })
     wire.await(function()
       if not peer.failed then peer:send "HTTP/1.1 100 Continue\r\n\r\n" end
       return log.close
@@ -381,11 +384,11 @@ describe("handshakeTimeout", function()
   end)
 
   it("is over once the connection is open", function()
-    local _, log, peer = asked(nil, { handshakeTimeout = 40 })
+    local _, log, peer = asked(nil, { handshakeTimeout = 200 })
     peer:send(wire.switch(key(peer)))
     wire.heard(log, "open")
     local over = false
-    lunawire.setTimeout(function() over = true end, 60)
+    lunawire.setTimeout(function() over = true end, 220)
     wire.await(function() return over end)
     peer:frame { "text", payload = "still here" }
     wire.await(function() return #log == 2 end)
@@ -430,6 +433,8 @@ describe("a server that cannot be reached", function()
 
     local url = "ws://no-such-host.invalid:8080/"
     local log = wire.record(WebSocket(url))
+    lunawire.step(0)
+    assert.same({}, log) -- asking does not wait for the answer
     local longest, last, count = 0, lunawire.now(), 0
     wire.await(function()
       local now = lunawire.now()
@@ -440,7 +445,7 @@ describe("a server that cannot be reached", function()
     end)
     assert.same({ "error dns", "close 1006  unclean" }, log)
     assert.matches("^connect to ws://no%-such%-host%.invalid:8080/: %u", log.error.message)
-    assert.is_true(longest < 1000, ("a turn took %.0f ms"):format(longest))
+    assert.is_true(longest < 3000, ("a turn took %.0f ms"):format(longest))
     wire.await(function() return #heard == 1 + count end)
   end)
 
