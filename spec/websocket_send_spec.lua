@@ -542,6 +542,23 @@ describe("pause", function()
     assert.equal("p", peer:next().payload)
   end)
 
+  it("before the connection is open holds back all messages, not the opening", function()
+    local server = lunawire.WebSocketServer { port = 0 }
+    server.onconnection = function(event) event.socket:send "first" end
+    local ws, log = lunawire.WebSocket(server.url), {}
+    ws:pause()
+    ws.onopen = function() log[#log + 1] = "open" end
+    ws.onmessage = function(event) log[#log + 1] = event.data end
+    wire.await(function() return #log == 1 end)
+    wire.settle()
+    assert.same({ "open" }, log)
+    ws:resume()
+    wire.await(function() return #log == 2 end)
+    assert.same({ "open", "first" }, log)
+    server:close()
+    ws:close()
+  end)
+
   it("in onopen holds back what came with the 101", function()
     local ws = WebSocket(server.url)
     local log = wire.record(ws)

@@ -251,6 +251,11 @@ static void enter(lw_conn *c, lw_conn_state state) {
   c->state = state;
 }
 
+/* pause() before the connection is open counts from then on. */
+static int is_paused(const lw_conn *c) {
+  return c->paused && c->state == LW_CONN_OPEN;
+}
+
 static void set_deadline(lw_conn *c, int64_t after) {
   c->progress = lw_loop_clock(c->hub->loop);
   lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + after);
@@ -348,7 +353,7 @@ static void flush(lw_conn *c) {
     went = send_slices(c, slices, count);
   }
   if (went < 0) {
-    if (c->paused) finish(c, 0); /* a reset (API: pause), which no read would come to see */
+    if (is_paused(c)) finish(c, 0); /* a reset (API: pause), which no read would come to see */
     else go_mute(c);
     return;
   }
@@ -361,7 +366,7 @@ static void flush(lw_conn *c) {
 static unsigned interest(const lw_conn *c) {
   unsigned want = c->blocked && !c->mute ? LW_WRITE : 0;
   if (c->eof) return want;
-  if (c->state == LW_CONN_ASKED || c->paused) return c->hung ? want : want | LW_FAULT;
+  if (c->state == LW_CONN_ASKED || is_paused(c)) return c->hung ? want : want | LW_FAULT;
   return want | LW_READ;
 }
 
@@ -593,7 +598,7 @@ static void check_reset(lw_conn *c) {
 void lw_conn_ready(lw_conn *c, unsigned why) {
   if (c->state == LW_CONN_CLOSED) return;
   if (why & (LW_READ | LW_FAULT)) {
-    if (c->paused || c->state == LW_CONN_ASKED) check_reset(c);
+    if (is_paused(c) || c->state == LW_CONN_ASKED) check_reset(c);
     else c->readable = 1;
   }
   if (why & LW_WRITE) c->blocked = 0;
@@ -808,7 +813,7 @@ void lw_conn_orphan(lw_conn *c) {
 }
 
 void lw_conn_pause(lw_conn *c) {
-  if (c->state != LW_CONN_OPEN || c->paused) return;
+  if (c->state > LW_CONN_OPEN || c->paused) return;
   c->paused = 1;
   c->hung = 0;
   mark_dirty(c);
