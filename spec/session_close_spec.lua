@@ -111,7 +111,7 @@ describe("the closing handshake", function()
   end)
 end)
 
-describe("all 65536 close codes", function()
+describe("all 65536 close codes #slow", function()
   -- RFC 6455, 7.4, and the registry it began: what an endpoint may send.
   local function allowed(code)
     return code >= 1000 and code <= 1003 or code >= 1007 and code <= 1014 or code >= 3000 and code <= 4999

@@ -313,7 +313,7 @@ local function objection(role, inside, first, second)
   if not control and opcode > 0 and inside then return "INTERLEAVED" end
 end
 
-describe("the first two bytes of a frame, all 65536 of them", function()
+describe("the first two bytes of a frame, all 65536 of them #slow", function()
   local states = {
     { "open" }, { "inside a message", inside = true }, { "closing", closing = true },
     { "closing inside a message", inside = true, closing = true },
@@ -434,10 +434,10 @@ describe("text, heard", function()
           local announced = frames.build {
             "text", payload = payload, length = 500, fin = false, key = role == "server" and helper.key or nil,
           }
-          assert.same({ "failure 1007: UTF8" }, everyWay { role = role, bytes = announced }.events)
           local session = probe.session(role)
           assert.same({}, session:feed(announced:sub(1, -2)))
-          assert.equal(1, #session:feed(announced:sub(-1)))
+          assert.same({ "failure 1007: UTF8" }, helper.words(session:feed(announced:sub(-1))))
+          if #prefix < 5 then everyWay { role = role, bytes = announced } end
         end
       end
     end)
