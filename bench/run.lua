@@ -32,7 +32,8 @@ local peers = {
 
 -- Starts a server, gives its port and process id to `measure`, and ends it.
 local function with_server(peer, measure)
-  local pipe = assert(io.popen(("ulimit -n $(ulimit -H -n); %s%s & pid=$!; echo $pid; { wait $pid; } 2>/dev/null"):format(on_server, peer.command)))
+  local pipe = assert(io.popen((
+    "ulimit -n $(ulimit -H -n); %s%s & pid=$!; echo $pid; { wait $pid; } 2>/dev/null"):format(on_server, peer.command)))
   local pid = assert(pipe:read "*n", "no process id")
   local port = assert(pipe:read "*n", peer.name .. ": no port")
   local ok, result = pcall(measure, port, pid)

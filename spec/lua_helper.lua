@@ -103,6 +103,11 @@ function turns.beside(code)
   return program
 end
 
+-- The process of a program beside the spec: its peer's is timeout(1).
+function turns.pid(program)
+  return assert(helper.run(("pgrep -P %d"):format(program.pid)):match "%d+")
+end
+
 -- Nothing is left: no callback, no descriptor, no handler of the module.
 function turns.clear()
   lunawire.onerror = nil

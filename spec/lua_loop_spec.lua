@@ -345,7 +345,7 @@ describe("an idle server #foreign #slow", function()
     for i = 1, 50 do assert.equal("welcome", peers[i]:next().payload) end
     sys.sleep(50)
 
-    local pid = helper.run(("pgrep -P %d"):format(program.pid)):match "%d+"
+    local pid = turns.pid(program)
     local function used()
       local stat = helper.read("/proc/" .. pid .. "/stat"):match "%) (.*)"
       local fields = {}

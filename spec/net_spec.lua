@@ -26,13 +26,6 @@ local function accept(listener, noDelay)
   return desk.fd(fd), address, port
 end
 
--- A port on which nobody listens: free a moment ago, and not handed out again so soon.
-local function deadPort(host)
-  local fd, _, port = probe.listen { host = host }
-  sys.close(fd)
-  return port
-end
-
 describe("a dial", function()
   local loop, source
 
@@ -153,8 +146,9 @@ describe("a dial", function()
   end)
 
   it("tells the last address's error when all fail, and goes on telling it", function()
-    local port = deadPort()
-    sys.hosts { ["chat.test"] = "127.0.0.1,127.0.0.2" }
+    local held, port = sys.reserve()
+    desk.fd(held)
+    sys.hosts { ["chat.test"] = "127.0.0.1,127.0.0.1" }
     local dial = start { host = "chat.test", port = port }
     assert.same({ nil, "ECONNREFUSED" }, { outcome(dial) })
     assert.same({ nil, "ECONNREFUSED" }, { dial:next() })
@@ -162,9 +156,7 @@ describe("a dial", function()
     source:free()
     source = desk.keep(loop:source "dial")
     sys.fail("connect", "ENETUNREACH", 2)
-    dial = start { host = "chat.test", port = port }
-    local _, err = outcome(dial)
-    assert.is_true(err == "ENETUNREACH" or sys.calls "connect" > 4, err)
+    assert.same({ nil, "ENETUNREACH" }, { outcome(start { host = "chat.test", port = port }) })
   end)
 
   it("tells what the helper says of the name", function()
@@ -303,8 +295,10 @@ describe("a dial", function()
     -- The fake system binds the socket to the very port it dials, as chance does once in
     -- many thousand times: TCP then connects it to itself.
     for _, host in ipairs { "127.0.0.1", "::1" } do
+      local fd, _, port = probe.listen { host = host }
+      sys.close(fd) -- free a moment ago, and not handed out again so soon
       sys.chance(true)
-      assert.same({ nil, "ECONNREFUSED" }, { outcome(start { host = host, port = deadPort(host) }) })
+      assert.same({ nil, "ECONNREFUSED" }, { outcome(start { host = host, port = port }) })
       source:free()
       source = desk.keep(loop:source "dial")
     end

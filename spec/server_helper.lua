@@ -145,12 +145,15 @@ function desk.path()
   return path
 end
 
--- The processor time of a process so far, in seconds.
-function desk.cpu(pid)
-  local fields = helper.read(("/proc/%d/stat"):format(pid)):match "%) (.*)$"
-  local list = {}
-  for field in fields:gmatch "%S+" do list[#list + 1] = field end
-  return (tonumber(list[12]) + tonumber(list[13])) / 100 -- utime, stime in ticks
+-- How many turns the loop takes in so many milliseconds when nobody disturbs it. A loop that
+-- spins takes thousands, however busy the machine is.
+function desk.turns(ms)
+  local deadline, n = lunawire.now() + ms, 0
+  while lunawire.now() < deadline do
+    lunawire.step(math.max(deadline - lunawire.now(), 0.1))
+    n = n + 1
+  end
+  return n
 end
 
 -- The memory this process has in use, in bytes.

@@ -23,10 +23,10 @@ after_each(function() probe.starve() end)
 
 describe("the closing handshake", function()
   eachRole(function(role)
-    it("begun by the peer is answered with the peer's code, and without its reason", function()
+    it("begun by the peer is answered with the peer's code and reason", function()
       local told = helper.everyWay { role = role, bytes = closing(role, 1001, "going home") }
       assert.same({ "close 1001: going home" }, told.events)
-      assert.equal(goodbye(1001), told.output)
+      assert.equal(goodbye(1001, "going home"), told.output)
       assert.equal("closed", told.state)
     end)
 
@@ -149,7 +149,7 @@ describe("a Close frame inside a fragmented message", function()
         }) .. closing(role, 1001, "no time"),
       }
       assert.same({ "close 1001: no time" }, told.events)
-      assert.equal(goodbye(1001), told.output)
+      assert.equal(goodbye(1001, "no time"), told.output)
       assert.is_false(told.held)
     end)
 

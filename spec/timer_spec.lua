@@ -91,9 +91,8 @@ describe("timers", function()
     t.a:set(1) t.b:set(2)
     t.a:leave()
     assert.equal("b", timers:first())
-    for i = 1, 200 do timers:timer(i):leave() end
-    local held = {}
-    for i = 3, 16 do held[i] = timers:timer(i) end
+    for i = 1, 240 do timers:timer(i):leave() end
+    for i = 3, 16 do t[i] = timers:timer(i) end
     probe.starve(1) -- for the timer itself: there is room for it
     local last = join(timers, "c").c
     probe.starve()

@@ -543,9 +543,9 @@ describe("pause", function()
   end)
 
   it("before the connection is open holds back all messages, not the opening", function()
-    local server = lunawire.WebSocketServer { port = 0 }
-    server.onconnection = function(event) event.socket:send "first" end
-    local ws, log = lunawire.WebSocket(server.url), {}
+    local host = lunawire.WebSocketServer { port = 0 }
+    host.onconnection = function(event) event.socket:send "first" end
+    local ws, log = lunawire.WebSocket(host.url), {}
     ws:pause()
     ws.onopen = function() log[#log + 1] = "open" end
     ws.onmessage = function(event) log[#log + 1] = event.data end
@@ -555,7 +555,7 @@ describe("pause", function()
     ws:resume()
     wire.await(function() return #log == 2 end)
     assert.same({ "open", "first" }, log)
-    server:close()
+    host:close()
     ws:close()
   end)
 

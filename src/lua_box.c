@@ -44,23 +44,32 @@ static void push_error_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
 }
 
-int lw_raise(lua_State *L, const char *name, const char *format, ...) {
-  char message[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(message, sizeof message, format, arguments);
-  va_end(arguments);
+static int raise(lua_State *L, int level, const char *name, const char *message) {
   luaL_checkstack(L, 6, "error object");
   lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
   lua_setfield(L, -2, "name");
   lua_pushstring(L, message);
   lua_setfield(L, -2, "message");
-  luaL_where(L, 1);
+  luaL_where(L, level);
   lua_setfield(L, -2, "where");
   push_error_metatable(L);
   lua_setmetatable(L, -2);
-  lua_error(L);
+  return lua_error(L);
+}
+
+int lw_raise(lua_State *L, const char *name, const char *format, ...) {
+  char message[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  raise(L, 1, name, message);
+  __builtin_unreachable();
+}
+
+int lw_raise_outside(lua_State *L, const char *name, const char *message) {
+  raise(L, 2, name, message);
   __builtin_unreachable();
 }
 

@@ -79,6 +79,8 @@ void *lw_box_check(lua_State *L, int index, const char *name);
 /* Raises an error object: `name` as in the browser, `message`, and where the caller stood. */
 int lw_raise(lua_State *L, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
+/* The same for a function that the module's own Lua calls: the place is that one's caller. */
+int lw_raise_outside(lua_State *L, const char *name, const char *message) __attribute__((noreturn));
 /* The same for a negative lw_err of the system or of memory. `what` says what was tried. */
 int lw_raise_err(lua_State *L, const char *what, int err) __attribute__((noreturn));
 /* "nil", "number", … or a class's __name: for messages. */

@@ -83,14 +83,16 @@ static int code_name(lua_State *L) {
       "NO_STATUS",       "ABNORMAL",         "INVALID_PAYLOAD",  "POLICY_VIOLATION",    "MESSAGE_TOO_BIG",
       "MANDATORY_EXTENSION", "INTERNAL_ERROR", "SERVICE_RESTART", "TRY_AGAIN_LATER",     "BAD_GATEWAY",
       "TLS_HANDSHAKE"};
-  lua_Number code = luaL_checknumber(L, 1);
-  if (code >= 1000 && code < 1016 && code == (lua_Number)(int)code) lua_pushstring(L, known[(int)code - 1000]);
-  else if (code >= 0 && code < 1000) lua_pushliteral(L, "unused");
-  else if (code >= 1000 && code < 2000) lua_pushliteral(L, "reserved");
-  else if (code >= 2000 && code < 3000) lua_pushliteral(L, "for extensions");
-  else if (code >= 3000 && code < 4000) lua_pushliteral(L, "for libraries");
-  else if (code >= 4000 && code < 5000) lua_pushliteral(L, "for applications");
-  else lua_pushliteral(L, "invalid");
+  lua_Number code = lua_tonumber(L, 1);
+  if (lua_type(L, 1) != LUA_TNUMBER)
+    lw_raise(L, "TypeError", "CloseCode.name: a number expected, got %s", lw_typename(L, 1));
+  if (!(code >= 0 && code < 5000 && code == (lua_Number)(int)code)) lua_pushliteral(L, "invalid");
+  else if (code >= 1000 && code < 1016) lua_pushstring(L, known[(int)code - 1000]);
+  else if (code < 1000) lua_pushliteral(L, "unused");
+  else if (code < 2000) lua_pushliteral(L, "reserved");
+  else if (code < 3000) lua_pushliteral(L, "for extensions");
+  else if (code < 4000) lua_pushliteral(L, "for libraries");
+  else lua_pushliteral(L, "for applications");
   return 1;
 }
 

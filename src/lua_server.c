@@ -38,13 +38,13 @@ static server_box *check_server(lua_State *L) {
 /* ----------------------------------------------------------------- options */
 
 typedef struct server_options {
-  lw_conn_settings settings;
+  lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int port, backlog, reuse_port;
   size_t max_connections;
 } server_options;
 
 static const lw_option known[] = {
-    LW_SOCKET_OPTIONS(server_options, settings),
+    LW_SOCKET_OPTIONS,
     {"port", LW_OPTION_INT, offsetof(server_options, port), 0, 65535},
     {"backlog", LW_OPTION_INT, offsetof(server_options, backlog), 1, 65535},
     {"reusePort", LW_OPTION_BOOLEAN, offsetof(server_options, reuse_port), 0, 0},
@@ -469,6 +469,7 @@ static int deliver_connection(lua_State *L, lw_conn *conn) {
 int lw_lua_server_guest(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   if (event->kind == LW_CONN_REQUEST) return deliver_request(L, conn);
   if (event->kind == LW_CONN_OPENED && lw_conn_seat(conn)->server) return deliver_connection(L, conn);
+  if (event->kind == LW_CONN_OPENED) lw_guest_drop(L, conn); /* the server is gone: nobody's socket */
   return 0;
 }
 

@@ -19,7 +19,7 @@
 
 /* What a client's constructor fills before there is a connection. */
 typedef struct client_options {
-  lw_conn_settings settings;
+  lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int family;
 } client_options;
 
@@ -81,7 +81,7 @@ static int ready_state(const lw_lua_socket *s) {
 /* ------------------------------------------------------------- constructor */
 
 static const lw_option client_known[] = {
-    LW_SOCKET_OPTIONS(client_options, settings),
+    LW_SOCKET_OPTIONS,
     {"family", LW_OPTION_INT, offsetof(client_options, family), 4, 6},
     {"headers", LW_OPTION_OTHER, 0, 0, 0},
     {"origin", LW_OPTION_OTHER, 0, 0, 0},

@@ -354,8 +354,8 @@ void lw_server_close(lw_server *server, unsigned code, const void *reason, size_
   stop_listening(server);
   for (seat = server->seats.next; seat != &server->seats; seat = next) {
     next = seat->next;
-    if (lw_conn_where(seat->conn) >= LW_CONN_OPEN) lw_conn_close(seat->conn, code, reason, n);
-    else if (lw_conn_respond(seat->conn, 503, NULL, body, sizeof body - 1) < 0) lw_conn_close(seat->conn, code, reason, n);
+    if (lw_conn_where(seat->conn) >= LW_CONN_OPEN || lw_conn_respond(seat->conn, 503, NULL, body, sizeof body - 1) < 0)
+      lw_conn_close(seat->conn, code, reason, n);
   }
   lw_timer_set(&server->hub->loop->timers, &server->timer,
                lw_loop_clock(server->hub->loop) + server->settings.close_timeout);

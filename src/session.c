@@ -421,7 +421,7 @@ static int end_close(lw_session *s, lw_event *event, const unsigned char *bytes,
   event->code = code ? (int)code : 1005;
   event->bytes = n > 2 ? bytes + 2 : (const unsigned char *)"";
   event->n = n > 2 ? n - 2 : 0;
-  put_close(s, code, NULL, 0);
+  put_close(s, code, event->bytes, event->n); /* code and reason come back, as people's peers expect */
   s->state = LW_SESSION_CLOSED;
   drop_message(s);
   return 1;

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -136,6 +137,16 @@ static long descriptor_limit(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -1;
   return limit.rlim_cur > LONG_MAX ? LONG_MAX : (long)limit.rlim_cur;
+}
+
+static long unsent(int fd) {
+#ifdef TIOCOUTQ
+  int n;
+  if (ioctl(fd, TIOCOUTQ, &n) == 0) return n;
+#else
+  (void)fd;
+#endif
+  return -1;
 }
 
 static int is_socket(const char *path) {
@@ -288,6 +299,7 @@ const lw_sys lw_sys_real = {
   .descriptor_limit = descriptor_limit,
   .unlink = unlink,
   .is_socket = is_socket,
+  .unsent = unsent,
   .getaddrinfo = getaddrinfo,
   .freeaddrinfo = freeaddrinfo,
 #ifdef __linux__

@@ -39,6 +39,7 @@ typedef struct lw_sys {
   int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *size);
   int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
   int (*getsockname)(int fd, struct sockaddr *address, socklen_t *size);
+  long (*unsent)(int fd); /* bytes the system has taken and the peer has not acknowledged; -1: it does not tell */
   int (*pipe)(int fds[2]);                  /* both ends non-blocking */
   int (*open_spare)(void);                  /* a descriptor held in reserve (/dev/null) */
   long (*descriptor_limit)(void);           /* RLIMIT_NOFILE's soft limit */

@@ -263,9 +263,22 @@ static int sys_forks(lua_State *L) {
   return 1;
 }
 
+/* Waits for a child. Pushes how it ended. */
+static int join(lua_State *L, pid_t pid) {
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    continue;
+  if (WIFSIGNALED(status))
+    lua_pushfstring(L, "signal %d", WTERMSIG(status));
+  else if (WEXITSTATUS(status) > 1)
+    lua_pushfstring(L, "exit %d", WEXITSTATUS(status));
+  else
+    lua_pushstring(L, WEXITSTATUS(status) ? "raised" : "returned");
+  return 1;
+}
+
 /* sys.fork(fn): runs it in a child, which then ends. How that ended: "returned", "raised", "exit 7", "signal 15". */
 static int sys_fork(lua_State *L) {
-  int status = 0;
   pid_t pid;
   luaL_checktype(L, 1, LUA_TFUNCTION);
   fflush(NULL);
@@ -277,15 +290,18 @@ static int sys_fork(lua_State *L) {
     fprintf(stderr, "in the child: %s\n", luaL_tolstring(L, -1, NULL));
     _exit(1);
   }
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-    continue;
-  if (WIFSIGNALED(status))
-    lua_pushfstring(L, "signal %d", WTERMSIG(status));
-  else if (WEXITSTATUS(status) > 1)
-    lua_pushfstring(L, "exit %d", WEXITSTATUS(status));
-  else
-    lua_pushstring(L, WEXITSTATUS(status) ? "raised" : "returned");
-  return 1;
+  return join(L, pid);
+}
+
+/* sys.split(): fork itself, which returns twice: the child's number, and 0 in the child, which ends by os.exit */
+static int sys_split(lua_State *L) {
+  fflush(NULL);
+  return result(L, fork());
+}
+
+/* sys.join(pid): waits for it, and tells like sys.fork how it ended */
+static int sys_join(lua_State *L) {
+  return join(L, (pid_t)luaL_checkinteger(L, 1));
 }
 
 /* sys.raise(number): sends it to this process */
@@ -431,6 +447,22 @@ static int sys_send(lua_State *L) {
   return result(L, (long)lw_sys_real.sendv(check_fd(L, 1), parts, count));
 }
 
+/* sys.reserve(): a descriptor and a port of 127.0.0.1 that is taken, and where nobody listens */
+static int sys_reserve(lua_State *L) {
+  struct sockaddr_in address;
+  socklen_t size = sizeof address;
+  const int fd = lw_sys_real.socket(AF_INET, SOCK_STREAM, 0);
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+      getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+    return result(L, -1);
+  lua_pushinteger(L, fd);
+  lua_pushinteger(L, ntohs(address.sin_port));
+  return 2;
+}
+
 /* sys.shutdown(fd): no more from this side */
 static int sys_shutdown(lua_State *L) {
   return result(L, lw_sys_real.shutdown(check_fd(L, 1), SHUT_WR));
@@ -495,6 +527,7 @@ static const luaL_Reg sys_functions[] = {
     {"gate", sys_gate},
     {"waiting", sys_waiting},
     {"lists", sys_lists},
+    {"reserve", sys_reserve},
     {"stick", sys_stick},
     {"isStuck", sys_is_stuck},
     {"alarm", sys_alarm},
@@ -506,6 +539,8 @@ static const luaL_Reg sys_functions[] = {
     {"hasFineWaits", sys_has_fine_waits},
     {"forks", sys_forks},
     {"fork", sys_fork},
+    {"split", sys_split},
+    {"join", sys_join},
     {"raise", sys_raise},
     {"raiseLater", sys_raise_later},
     {"action", sys_action},
