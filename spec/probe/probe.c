@@ -123,6 +123,7 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   add_err(L);
   probe_bytes(L);
   probe_protocol(L);
+  probe_upgrade(L);
   probe_tcp(L);
   probe_session(L);
   probe_system(L);
