@@ -439,7 +439,7 @@ describe("a stream from a client", function()
     assert.equal("p", peer:next().payload)
   end)
 
-  it("that is not read stays with the client: a paused socket pushes back, and loses nothing", function()
+  it("that is not read stays with the client: a paused socket pushes back, and loses nothing #slow", function()
     local server, log = desk.serve()
     local peer, socket = desk.guest(server, log)
     socket:pause()

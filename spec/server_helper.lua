@@ -56,7 +56,11 @@ function desk.heard(log, words, nth)
     local n = 0
     for _, entry in ipairs(log) do if entry:match("^" .. words) then n = n + 1 end end
     return n >= (nth or 1)
-  end, function() return ("`%s`, heard: %s"):format(words, table.concat(log, ", ")) end)
+  end, function()
+    local heard = {}
+    for i, entry in ipairs(log) do heard[i] = #entry > 60 and entry:sub(1, 60) .. "…" or entry end
+    return ("`%s`, heard: %s"):format(words, table.concat(heard, ", "))
+  end)
   return log
 end
 

@@ -216,14 +216,14 @@ describe("without a descriptor left, a server #foreign", function()
 
   it("pauses accepting, tells it once, serves who is in without spinning, and recovers", function()
     local child, port = start(40, 100000)
-    local ins, waiting = crowd(port, 60, {}, {})
+    local ins, waiting = crowd(port, 46, {}, {})
     assert.equal("error system: accept: Too many open files", child:line(wire.turn))
     for _ = 1, 20 do wire.turn(5) end
     sort_out(ins, waiting)
-    assert.is_true(#ins >= 10 and #waiting >= 20, #ins .. " are in")
+    assert.is_true(#ins >= 10 and #waiting >= 8, #ins .. " are in")
 
     local before, start_time = turns(ins[1]), lunawire.now()
-    while lunawire.now() < start_time + 400 do wire.turn(20) end
+    while lunawire.now() < start_time + 300 do wire.turn(20) end
     assert.is_true(turns(ins[1]) - before < 50, "it span")
     for _, peer in ipairs(ins) do echoes(peer) end
     for _, peer in ipairs(waiting) do assert.is_nil(peer.ended) end
