@@ -22,7 +22,7 @@ local scripts = {
   {
     name = "a text, and a close by the client", target = "echo",
     open = { "send hello" }, message = { "close 1000 bye" },
-    hears = { OPEN, "text hello", 'close 3 1000 "" clean' },
+    hears = { OPEN, "text hello", 'close 3 1000 "bye" clean' },
   }, {
     name = "bytes, and a close without a code", target = "echo",
     open = { "bytes 3" }, message = { "close" },
@@ -31,7 +31,7 @@ local scripts = {
     name = "an empty text, an empty binary, and a close by the client's own code", target = "echo",
     open = { "send ", "bytes 0", "send x" }, message = { "close 4999 the end" },
     -- What came after the close was called is not delivered.
-    hears = { OPEN, "text ", 'close 3 4999 "" clean' },
+    hears = { OPEN, "text ", 'close 3 4999 "the end" clean' },
   }, {
     name = "a close by the server, with code and reason", target = "close?code=4001&reason=enough",
     hears = { OPEN, 'close 3 4001 "enough" clean' },
@@ -54,7 +54,7 @@ local scripts = {
   }, {
     name = "a second close with another code", target = "idle",
     open = { "close 4000 first", "look", "close 4001 second", "look" },
-    hears = { OPEN, "state 2 buffered 0", "state 2 buffered 0", 'close 3 4000 "" clean' },
+    hears = { OPEN, "state 2 buffered 0", "state 2 buffered 0", 'close 3 4000 "first" clean' },
   }, {
     name = "a line that is cut", target = "drop",
     open = { "send now" },
