@@ -149,6 +149,16 @@ describe("where a server listens", function()
     assert.equal(101, wire.client(port).response.status)
   end)
 
+  it("host \"*\" listens on every address, as other programs mean it", function()
+    local server = desk.listen { host = "*" }
+    assert.matches("^ws://0%.0%.0%.0:%d+/$", server.url)
+  end)
+
+  it("names where handlers belong when one is given as an option", function()
+    desk.raises("TypeError", 'unknown option "onconnection" (handlers are set on what WebSocketServer returns)', Server,
+      { onconnection = print })
+  end)
+
   it("is every address for 0.0.0.0", function()
     local server = desk.listen { host = "0.0.0.0" }
     assert.equal(("ws://0.0.0.0:%d/"):format(server.port), server.url)

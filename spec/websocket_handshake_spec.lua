@@ -449,6 +449,13 @@ describe("a server that cannot be reached", function()
     wire.await(function() return #heard == 1 + count end)
   end)
 
+  it("because its name is a star fails: that is no host, whatever getaddrinfo makes of it", function()
+    server = wire.server()
+    local log = wire.record(WebSocket((server.url:gsub("127%.0%.0%.1", "*"))))
+    wire.heard(log)
+    assert.same({ "error dns", "close 1006  unclean" }, log)
+  end)
+
   it("because its name takes long ends at handshakeTimeout, or before", function()
     local log = wire.record(WebSocket("ws://no-such-host.invalid/", nil, { handshakeTimeout = 1 }))
     wire.heard(log)

@@ -346,32 +346,24 @@ int lw_target_wants(lua_State *L, int target, lw_event_type type) {
 
 /* ---------------------------------------------------------------- delivery */
 
-/* Pushes lunawire.onerror: nil when unset. */
+/* Pushes lunawire.onerror. 0 when it is unset, or nothing that can be called. */
 static int push_onerror(lua_State *L) {
   lua_getiuservalue(L, LW_HOST, LW_HOST_MODULE);
   if (lua_istable(L, -1)) {
     lua_getfield(L, -1, "onerror");
     lua_remove(L, -2);
   }
-  return !lua_isnil(L, -1);
+  if (lua_isfunction(L, -1)) return 1;
+  if (lua_isnil(L, -1) || !luaL_getmetafield(L, -1, "__call")) return 0;
+  lua_pop(L, 1);
+  return 1;
 }
 
 /* Pushes the traceback of the calls above this one. Of an overflown stack only the innermost: to find its end takes seconds. */
 static void push_traceback(lua_State *L, const char *message) {
   lua_Debug call;
-  if (!lua_getstack(L, DEEP_STACK, &call)) {
-    luaL_traceback(L, L, message, 1);
-    return;
-  }
-  lua_pushfstring(L, "%s%sstack traceback:", message ? message : "", message ? "\n" : "");
-  for (int level = 1; level <= INNERMOST && lua_getstack(L, level, &call); level++) {
-    lua_getinfo(L, "Sl", &call);
-    lua_pushfstring(L, "\n\t%s:%d: in function <%s:%d>", call.short_src, call.currentline, call.short_src,
-                    call.linedefined);
-    lua_concat(L, 2);
-  }
-  lua_pushliteral(L, "\n\t...");
-  lua_concat(L, 2);
+  if (lua_getstack(L, DEEP_STACK, &call)) lw_push_calls(L, message, 1, INNERMOST);
+  else luaL_traceback(L, L, message, 1);
 }
 
 int lw_event_traceback(lua_State *L) {

@@ -86,7 +86,9 @@ struct lw_dial {
 /* A literal needs no helper; what is none goes to one. */
 static int begin(lw_dial *dial, const lw_dial_options *options) {
   lw_resolver *resolver;
-  int err = look_up(dial->loop->sys, options->host, options->port, AI_NUMERICHOST, &dial->literal);
+  int err;
+  if (strcmp(options->host, "*") == 0) return LW_ERR_GAI(EAI_NONAME); /* to getaddrinfo it is this machine */
+  err = look_up(dial->loop->sys, options->host, options->port, AI_NUMERICHOST, &dial->literal);
   if (err == 0) {
     dial->phase = READY;
     dial->address = dial->literal;
@@ -277,6 +279,7 @@ static int listen_at(const lw_sys *sys, const lw_listen_options *options, const 
 
 static int listen_ip(const lw_sys *sys, const lw_listen_options *options, lw_address *bound) {
   const char *host = options->host ? options->host : "127.0.0.1";
+  if (strcmp(host, "*") == 0) host = "0.0.0.0"; /* what many programs mean by it; getaddrinfo would not */
   struct addrinfo *list;
   int result = look_up(sys, host, options->port, 0, &list);
   if (result < 0) return result;

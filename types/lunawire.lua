@@ -34,6 +34,7 @@ function Event:stopImmediatePropagation() end
 ---@field closeCode? integer what a peer that broke the protocol was told
 ---@field status? integer of an answer that refused the handshake
 ---@field headers? table<string, string> of that answer
+---@field body? string what came with it, up to 64 KiB
 
 ---@class lunawire.PongEvent: lunawire.Event
 ---@field data string
