@@ -542,6 +542,21 @@ describe("pause", function()
     assert.equal("p", peer:next().payload)
   end)
 
+  it("does not hold back drain: who passes on what comes pauses until then", function()
+    local ws, _, peer = opened { highWaterMark = 65536 }
+    local drained
+    ws.ondrain = function() drained = true end
+    peer.reading = false
+    assert.is_false(ws:send(("x"):rep(2 ^ 22), "binary"))
+    ws:pause()
+    peer.reading = true
+    wire.await(function()
+      peer:move()
+      return drained
+    end)
+    ws:terminate()
+  end)
+
   it("before the connection is open holds back all messages, not the opening", function()
     local host = lunawire.WebSocketServer { port = 0 }
     host.onconnection = function(event) event.socket:send "first" end

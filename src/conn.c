@@ -388,6 +388,7 @@ static void mark_dirty(lw_conn *c) {
 }
 
 static void settle(lw_conn *c) {
+  if (c->mute && is_paused(c)) finish(c, 0); /* a reset a write met, which no read would come to see */
   if (all_said(c)) linger(c);
   set_interest(c);
 }
@@ -537,7 +538,6 @@ int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
     return err;
   }
   c->asked = 0;
-  drop_upgrade(c);
   mark_dirty(c);
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
   return 0;
@@ -556,7 +556,6 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
   c->asked = 0;
   c->session.state = LW_SESSION_FAILED; /* no frames will follow, in or out */
   enter(c, LW_CONN_CLOSING);
-  drop_upgrade(c);
   set_deadline(c, c->settings.close_timeout);
   mark_dirty(c);
   return 0;
@@ -667,12 +666,12 @@ static int end_event(lw_conn *c, lw_conn_event *event) {
 static int next_open(lw_conn *c, lw_conn_event *event) {
   lw_event got;
   while (c->state == LW_CONN_OPEN || c->state == LW_CONN_CLOSING) {
-    if (c->paused) return 0;
     if (c->want_drain && c->state == LW_CONN_OPEN && lw_session_buffered(&c->session) <= c->settings.high_water / 2) {
       c->want_drain = 0;
       event->kind = LW_CONN_DRAIN;
       return 1;
     }
+    if (c->paused) return 0;
     if (lw_session_next(&c->session, &got)) {
       if (translate(c, &got, event)) return 1;
     } else if (c->eof && c->session.state < LW_SESSION_CLOSED) {
@@ -729,6 +728,7 @@ static int has_more(const lw_conn *c) {
 }
 
 void lw_conn_rest(lw_conn *c) {
+  if (c->session.role == LW_SERVER && (c->opened || c->state > LW_CONN_ASKED)) drop_upgrade(c);
   if (c->state != LW_CONN_CLOSED) {
     if (lw_session_stash(&c->session) < 0) finish(c, LW_ERR_MEMORY);
     if (!c->blocked) flush(c);
@@ -758,7 +758,8 @@ static int sent(lw_conn *c, int err, size_t n) {
 /* 1 if n more bytes are too many for a peer that does not read. */
 static int too_slow(lw_conn *c, size_t n) {
   size_t queued = lw_session_buffered(&c->session);
-  if (n <= c->settings.max_buffered && queued <= c->settings.max_buffered - n) return 0;
+  size_t framing = c->session.out.length - queued;
+  if (n <= c->settings.max_buffered && queued <= c->settings.max_buffered - n && framing <= c->settings.max_buffered) return 0;
   c->mute = 1;
   finish(c, LW_ERR_SLOW);
   return 1;
@@ -779,6 +780,7 @@ int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n) {
 int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
   int err;
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
+  if (too_slow(c, 0)) return LW_ERR_CLOSED;
   err = lw_session_ping(&c->session, bytes, n);
   if (err == 0) mark_dirty(c);
   return err;
@@ -821,6 +823,7 @@ void lw_conn_orphan(lw_conn *c) {
   c->owner = NULL;
   c->orphan = 1;
   if (c->hub) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+  else lw_conn_free(c);
 }
 
 void lw_conn_pause(lw_conn *c) {
@@ -870,6 +873,6 @@ void lw_hub_clear(lw_hub *hub) {
     drop_upgrade(c);
     leave_hub(c);
     c->hub = NULL;
-    if (!c->owner) lw_conn_free(c);
+    if (!c->owner && !c->seat.server) lw_conn_free(c);
   }
 }

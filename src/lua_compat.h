@@ -12,6 +12,21 @@
 
 #pragma GCC visibility push(hidden)
 
+/* Pushes a traceback of at most `most` calls, whatever is above them. */
+static inline void lw_push_calls(lua_State *L, const char *message, int level, int most) {
+  lua_Debug call;
+  lua_pushfstring(L, "%s%sstack traceback:", message ? message : "", message ? "\n" : "");
+  for (int end = level + most; level < end && lua_getstack(L, level, &call); level++) {
+    lua_getinfo(L, "Sl", &call);
+    lua_pushfstring(L, "\n\t%s:%d: in function <%s:%d>", call.short_src, call.currentline, call.short_src,
+                    call.linedefined);
+    lua_concat(L, 2);
+  }
+  if (!lua_getstack(L, level, &call)) return;
+  lua_pushliteral(L, "\n\t...");
+  lua_concat(L, 2);
+}
+
 #if LUA_VERSION_NUM < 502
 
 #define lua_rawlen lua_objlen
@@ -29,6 +44,22 @@ static inline void lw_compat_setfuncs(lua_State *L, const luaL_Reg *l, int nup) 
 }
 #undef luaL_setfuncs
 #define luaL_setfuncs lw_compat_setfuncs
+
+#ifndef luaL_newlibtable /* 5.1 itself: LuaJIT has these */
+
+static inline void *luaL_testudata(lua_State *L, int index, const char *name) {
+  void *p = lua_touserdata(L, index);
+  int same;
+  if (!p || !lua_getmetatable(L, index)) return NULL;
+  luaL_getmetatable(L, name);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same ? p : NULL;
+}
+
+#define luaL_traceback(L, from, message, level) lw_push_calls(L, message, level, 20)
+
+#endif
 
 static inline void lua_rawgetp(lua_State *L, int index, const void *p) {
   index = lua_absindex(L, index);

@@ -212,23 +212,33 @@ static int check_signal(lua_State *L) {
   return number;
 }
 
+/* Stack: name, function or nil, functions. */
+static void keep_function(lua_State *L, int number) {
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, 3, number);
+}
+
 /* onsignal(name, fn | nil) */
 static int on_signal(lua_State *L) {
   lw_host *host = lw_host_check(L);
   int number = check_signal(L), err = 0;
   lua_settop(L, 2);
+  lua_getiuservalue(L, LW_HOST, LW_HOST_SIGNALS); /* 3 */
   if (!lua_isnil(L, 2)) {
     lw_check_function(L, 2, "onsignal");
+    keep_function(L, number); /* first: a signal that is taken must have somebody */
     if (!host->signals) host->signals = lw_signals_new(host->loop, LW_KIND_SIGNAL, host, &err);
     if (host->signals) err = lw_signals_take(host->signals, number);
+    if (err < 0) {
+      lua_pushnil(L);
+      lua_rawseti(L, 3, number);
+    }
     if (err == LW_ERR_BUSY) lw_raise(L, "InvalidStateError", "onsignal: another loop of this process has %s", lua_tostring(L, 1));
     if (err < 0) lw_raise_err(L, "onsignal", err);
   } else if (host->signals) {
     lw_signals_restore(host->signals, number);
+    keep_function(L, number);
   }
-  lua_getiuservalue(L, LW_HOST, LW_HOST_SIGNALS);
-  lua_pushvalue(L, 2);
-  lua_rawseti(L, -2, number);
   return 0;
 }
 

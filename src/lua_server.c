@@ -172,15 +172,14 @@ static int server_new(lua_State *L) {
   options.resource = string_option(L, "resource");
   options.origins = strings_option(L, "origins", 0);
   options.protocols = protocols_option(L, s, 3);
-  lw_box_live(L, &s->target.box, 3);
   s->server = lw_server_new(&host->hub, &options, LW_KIND_SERVER, LW_KIND_SOCKET, s, &err);
   if (!s->server) {
-    lw_box_die(L, &s->target.box);
     lw_raise_err(L, push_place(L, &options.listen), err);
   }
   host->waiting++;
   s->waiting = 1;
   set_url(L, 3, s->server);
+  lw_box_live(L, &s->target.box, 3);
   lua_settop(L, 3);
   return 1;
 }

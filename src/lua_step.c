@@ -106,7 +106,7 @@ static void serve_server(lua_State *L, turn *t, lw_server *server, unsigned why)
   while (lw_server_next(server, &event)) {
     if (event.kind == LW_SERVER_CLOSED) t->dead = lw_server_owner(server);
     t->handled += lw_lua_server_deliver(L, server, &event);
-    if (event.kind == LW_SERVER_CLOSED || is_lost(t)) break; /* it is gone */
+    if (event.kind == LW_SERVER_CLOSED || is_lost(t) || !t->source->slot) break; /* it is gone */
   }
 }
 

@@ -1,0 +1,218 @@
+-- luas.lua -- does the module work under this Lua? For `make check-luas`, which runs it under
+-- each one that is installed: busted and the other specs speak 5.4. Plain Lua, 5.1 to 5.5.
+--
+--   lua spec/luas.lua            prints "ok" or raises
+
+local lunawire = require "lunawire"
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+local WebSocket, WebSocketServer = lunawire.WebSocket, lunawire.WebSocketServer
+
+-- As a client of its own: ends without a word, with a socket open.
+if arg[1] then
+  local ws = WebSocket(arg[1])
+  function ws.onopen()
+    ws:send "last words"
+    lunawire.stop()
+  end
+  lunawire.run(5000)
+  return
+end
+
+local function equal(expected, got, what)
+  if expected ~= got then
+    error(("%s: %s expected, got %s"):format(what or "value", tostring(expected), tostring(got)), 2)
+  end
+end
+
+local function raises(name, fn, ...)
+  local arguments = { n = select("#", ...), ... }
+  local ok, err = pcall(function()
+    fn(unpack(arguments, 1, arguments.n)) -- no tail call: it has a place
+    return nil
+  end)
+  equal(false, ok, name .. " raised")
+  equal(name, type(err) == "table" and err.name or err)
+  assert(tostring(err):find("luas.lua:%d+: " .. name .. ": "), tostring(err))
+end
+
+local function await(try)
+  local deadline = lunawire.now() + 10000
+  while not try() do
+    assert(lunawire.now() < deadline, "it did not happen")
+    lunawire.step(10)
+  end
+end
+
+-- --- timers -----------------------------------------------------------------------------------------
+
+local order = {}
+local function note(...) order[#order + 1] = table.concat({ tostring(select("#", ...)), tostring((...)) }, " ") end
+
+lunawire.setTimeout(note, 2, "second", nil, nil)
+lunawire.setTimeout(note, 1, "first")
+local interval
+interval = lunawire.setInterval(function()
+  note "beat"
+  if #order == 5 then interval:close() end
+end, 5)
+equal(true, lunawire.run(10000))
+equal("1 first,3 second,1 beat,1 beat,1 beat", table.concat(order, ","))
+lunawire.clearTimeout(lunawire.setTimeout(error, 0))
+equal(true, lunawire.run())
+raises("TypeError", lunawire.setTimeout, note, 0 / 0)
+raises("TypeError", lunawire.setTimeout, "note")
+raises("NotSupportedError", lunawire.Blob)
+raises("TypeError", lunawire.run, "soon")
+
+-- --- errors -----------------------------------------------------------------------------------------
+
+for _, value in ipairs { "oops", 42, false, {}, print } do
+  lunawire.setTimeout(function() error(value, 0) end, 0)
+  local result = { pcall(lunawire.run, 1000) }
+  equal(2, #result)
+  equal(value, result[2])
+end
+local got
+function lunawire.onerror(err, source, traceback) got = { err, source, traceback } end
+lunawire.setTimeout(function() error "oops" end, 0)
+lunawire.run(1000)
+assert(got[1]:find "luas.lua:%d+: oops$", got[1])
+assert(got[3]:find "stack traceback:\n.*luas.lua:%d+:", got[3])
+local function overflow(...) return 1 + overflow(...) end
+lunawire.setTimeout(function() overflow(unpack({}, 1, 200)) end, 0)
+lunawire.run(1000)
+assert(tostring(got[1]):find "overflow", tostring(got[1]))
+for _, bad in ipairs { coroutine.yield, lunawire.run, lunawire.step } do
+  got = nil
+  lunawire.setTimeout(bad, 0)
+  lunawire.run(1000)
+  assert(got, "nothing was raised")
+end
+lunawire.onerror = nil
+
+-- --- sockets ----------------------------------------------------------------------------------------
+
+local server = WebSocketServer {}
+local topics, requests = {}, 0
+function server.onupgrade(event) event.headers = { ["X-Lua"] = _VERSION } end
+function server.onconnection(event)
+  assert(event.request.path == "/path" or event.request.path == "/other")
+  event.socket:subscribe "news"
+end
+function server.onmessage(event)
+  event.target:send(event.data, event.binary and "binary" or nil)
+  topics[#topics + 1] = server:publish("news", "published")
+end
+function server.onrequest(event)
+  requests = requests + 1
+  event:respond(200, { ["Content-Type"] = "text/plain" }, "hello")
+end
+
+local ws = WebSocket(server.url .. "path")
+local log = {}
+for _, name in ipairs { "open", "message", "error", "close" } do
+  ws["on" .. name] = function(event)
+    local detail = event.data and #event.data or event.code or ""
+    log[#log + 1] = event.type .. " " .. detail .. (event.binary and " binary" or "")
+  end
+end
+local sizes = { 0, 125, 126, 65535, 65536, 200000 }
+ws:addEventListener("open", function() for _, size in ipairs(sizes) do ws:send(("x"):rep(size), "binary") end end,
+  { once = true })
+await(function() return #log == 1 + 2 * #sizes end)
+equal("open ", log[1])
+equal("message 0 binary", log[2])
+equal("message 200000 binary", log[#log - 1])
+equal(1, topics[1])
+equal(1, #server)
+for socket in server:each() do equal(1, socket.readyState) end
+raises("TypeError", ws.send, ws, nil)
+raises("TypeError", ws.send, ws, "\255")
+raises("TypeError", ws.send, {}, "x")
+raises("InvalidAccessError", ws.close, ws, 999)
+assert(not pcall(function() ws.readyState = 1 end))
+assert(not pcall(function() ws.onmesage = print end))
+assert(tostring(ws):find "^WebSocket %(open%)", tostring(ws))
+ws.mine = "my own field"
+equal("my own field", ws.mine)
+ws:ping "x"
+local closes = {}
+function server.onsocketclose(event) closes[#closes + 1] = event.code end
+ws:close(4000, "bye")
+await(function() return log[#log]:find "^close" and #closes == 1 end)
+equal("close 4000", log[#log])
+equal(3, ws.readyState)
+equal("for applications", lunawire.CloseCode.name(4000))
+
+-- --- what nobody refers to ------------------------------------------------------------------------------
+
+closes = {}
+local weak = setmetatable({}, { __mode = "k" })
+do
+  local silent, heard = WebSocket(server.url .. "other"), 0
+  weak[silent] = true
+  await(function() return silent.readyState == 1 end)
+  WebSocket(server.url .. "other").onmessage = function(event)
+    heard = heard + 1
+    event.target:close()
+  end
+  await(function() return #server == 2 end)
+  collectgarbage()
+  for _ = 1, 5 do lunawire.step(1) end
+  equal(silent, (next(weak)))
+  equal(0, #closes)
+  silent = nil -- luacheck: ignore
+  collectgarbage()
+  collectgarbage()
+  equal(nil, (next(weak)))
+  server:broadcast "close, please"
+  await(function() return heard == 1 and #closes == 2 end)
+end
+equal("1005 1005", table.concat(closes, " "))
+
+-- --- descriptors and signals -----------------------------------------------------------------------------
+
+local lines = {}
+local pipe = io.popen "echo one; echo two"
+lunawire.watch(pipe, "r", function(watch)
+  local line = pipe:read "*l"
+  lines[#lines + 1] = line
+  if not line then watch:close() end
+end)
+await(function() return #lines == 2 end)
+equal("one two", table.concat(lines, " "))
+await(function()
+  lunawire.step(10)
+  return true
+end)
+pipe:close()
+raises("TypeError", lunawire.watch, pipe, "r", print)
+
+local signals = 0
+lunawire.onsignal("USR1", function() signals = signals + 1 end)
+os.execute "kill -USR1 $PPID"
+await(function() return signals == 1 end)
+lunawire.onsignal("USR1", nil)
+
+-- --- another's end, and ours ----------------------------------------------------------------------------
+
+local interpreter = 0
+while arg[interpreter - 1] do interpreter = interpreter - 1 end
+local child = io.popen(("'%s' '%s' '%sother'"):format(arg[interpreter], arg[0], server.url))
+local words
+function server.onmessage(event) words = event.data end
+await(function() return #closes == 3 end)
+equal("last words", words)
+equal(1001, closes[3])
+child:close()
+
+raises("TypeError", debug.getmetatable(ws).__index, {}, "url")
+local collect = debug.getmetatable(ws).__gc
+collect(ws)
+collect(ws)
+collect {}
+
+for _ = 1, 3 do WebSocket(server.url .. "other").onmessage = print end -- open at the end
+await(function() return #server == 3 end)
+io.write "ok\n"
