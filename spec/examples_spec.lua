@@ -92,7 +92,7 @@ describe("examples #foreign", function()
       local answer = peer:begin("closed", { url = url, target = "" })
       assert.matches("has come", process:line())
       -- to the program alone: timeout(1), which leads its group, would hand it on a second time
-      os.execute("pkill -INT -P " .. process.pid)
+      helper.run("pkill -INT -P " .. process.pid)
       assert.same({ code = 1001, reason = "", wasClean = true }, answer())
       assert.equal("one has left with 1001 (GOING_AWAY), 0 here", process:line())
       assert.equal(0, process:wait())
