@@ -201,6 +201,21 @@ describe("a client socket that nobody refers to", function()
     assert.equal("eof", (peer:finish()))
   end)
 
+  it("may have its __gc called by hand, twice: then it hears nothing more, and is collected", function()
+    local peer, weak = forgotten(function(ws)
+      ws.onmessage, ws.onclose = error, error
+      local gc = debug.getmetatable(ws).__gc
+      gc(ws)
+      gc(ws)
+      assert.equal(3, ws.readyState)
+      assert.is_false(ws:send "x")
+      ws:close()
+      ws:terminate()
+    end)
+    assert.is_nil(weak.ws)
+    ends_politely(peer)
+  end)
+
   it("survives in its own event", function()
     local heard
     local peer, weak = forgotten(function(ws)

@@ -388,20 +388,28 @@ describe("a watch", function()
         end
         sys.close(a)
         sys.close(b)
-        local r, w = turns.fd(sys.pipe())
-        assert.equal(a, r) -- or this shows nothing
-        local calls = 0
-        local new = watch(r, "r", function() calls = calls + 1 end)
-        sys.write(w, "x")
+        local c, d = sys.pair()
+        assert.equal(a, c) -- or this shows nothing
+        local reads, writes = 0, 0
+        local reader = watch(c, "r", function() reads = reads + 1 end)
+        sys.write(d, "x")
         assert.equal(1, step(5000))
-        for _, handle in ipairs(old) do handle:close() end
-        collectgarbage()
-        assert.equal(1, step(5000))
-        assert.equal(2, calls)
-        new:close()
+        for _, handle in ipairs(old) do
+          handle:close()
+          collectgarbage()
+          assert.equal(1, step(5000))
+        end
+        assert.equal(1 + #old, reads)
+        local writer = watch(c, "w", function() writes = writes + 1 end)
+        assert.equal(2, step(5000))
+        assert.equal(1, writes)
+        assert.is_false(pcall(watch, c, "r", print))
+        reader:close()
+        writer:close()
+        assert.equal(0, step())
         assert.is_true(lunawire.run(0))
-        sys.close(r)
-        sys.close(w)
+        sys.close(c)
+        sys.close(d)
       end
     end)
   end)

@@ -124,7 +124,6 @@ static descriptor *find_descriptor(lua_State *L, lw_loop *loop, int fd) {
   if (d && (!had || d->source.constant || lw_poll_set(loop->poll, fd, had, had, &d->source) == 0)) return d;
   if (d) {
     d->lost = 1;
-    d->source.interest = 0; /* so that leaving does not touch the number's new owner */
     lw_source_leave(loop, &d->source);
   }
   lua_pop(L, 1);
