@@ -52,6 +52,7 @@ build = {
         "src/lua_init.c",
         "src/lua_loop.c",
         "src/lua_option.c",
+        "src/lua_policy.c",
         "src/lua_server.c",
         "src/lua_socket.c",
         "src/lua_step.c",

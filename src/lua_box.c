@@ -44,7 +44,7 @@ static void push_error_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
 }
 
-static int raise(lua_State *L, int level, const char *name, const char *message) {
+void lw_push_error(lua_State *L, int level, const char *name, const char *message) {
   luaL_checkstack(L, 6, "error object");
   lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
@@ -55,7 +55,6 @@ static int raise(lua_State *L, int level, const char *name, const char *message)
   lua_setfield(L, -2, "where");
   push_error_metatable(L);
   lua_setmetatable(L, -2);
-  return lua_error(L);
 }
 
 int lw_raise(lua_State *L, const char *name, const char *format, ...) {
@@ -64,12 +63,14 @@ int lw_raise(lua_State *L, const char *name, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  raise(L, 1, name, message);
+  lw_push_error(L, 1, name, message);
+  lua_error(L);
   __builtin_unreachable();
 }
 
 int lw_raise_outside(lua_State *L, const char *name, const char *message) {
-  raise(L, 2, name, message);
+  lw_push_error(L, 2, name, message);
+  lua_error(L);
   __builtin_unreachable();
 }
 

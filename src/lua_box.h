@@ -76,6 +76,8 @@ void *lw_box_test(lua_State *L, int index);
 /* The same, raising TypeError "<class> expected, got …". */
 void *lw_box_check(lua_State *L, int index, const char *name);
 
+/* Pushes an error object whose place is that of `level`, as in luaL_where. */
+void lw_push_error(lua_State *L, int level, const char *name, const char *message);
 /* Raises an error object: `name` as in the browser, `message`, and where the caller stood. */
 int lw_raise(lua_State *L, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));

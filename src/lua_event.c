@@ -380,8 +380,10 @@ int lw_event_traceback(lua_State *L) {
 }
 
 int lw_event_report(lua_State *L, int source) {
-  int error = lua_gettop(L);
-  if (!push_onerror(L)) {
+  lw_host *host = lw_host_of(L);
+  int error = lua_gettop(L), known = host->reported;
+  host->reported = 0;
+  if (known || !push_onerror(L)) {
     lua_settop(L, error);
     return 0;
   }
@@ -452,8 +454,7 @@ static int push_callee(lua_State *L, int target, lw_event_type type, int list) {
   return 0;
 }
 
-/* An error after the first of the same event that nobody takes. */
-static void warn_later(lua_State *L) {
+void lw_event_warn(lua_State *L) {
   const char *text;
   lua_pushcfunction(L, lw_tostring);
   lua_insert(L, -2);
@@ -478,7 +479,7 @@ static int deliver_all(lua_State *L, int target, lw_event_type type, int event, 
     if (lua_pcall(L, 1, 0, handler) != LUA_OK) {
       lw_host_of(L)->failures++;
       if (!lw_event_report(L, target)) {
-        if (failed) warn_later(L);
+        if (failed) lw_event_warn(L);
         else lua_replace(L, handler + 1);
         failed = 1;
       }

@@ -66,9 +66,12 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 /*
 ** The error on top of the stack goes to lunawire.onerror with `source` (an index, or 0:
 ** nil) and the traceback kept by lw_event_traceback: 1 and popped. Without an onerror: 0,
-** still on top. An error in onerror itself replaces it: 0.
+** still on top. An error in onerror itself replaces it: 0. One that is on its way because
+** onerror had its say already (host->reported) is not told twice: 0.
 */
 int lw_event_report(lua_State *L, int source);
+/* The error on top of the stack came behind another of the same event, and nobody took it: to `warn`, and popped. */
+void lw_event_warn(lua_State *L);
 /* A message handler for lua_pcall: keeps the traceback for onerror, leaves the error as it is. Upvalue: host. */
 int lw_event_traceback(lua_State *L);
 

@@ -7,6 +7,7 @@
 #include "lua_box.h"
 #include "lua_event.h"
 #include "lua_loop.h"
+#include "lua_policy.h"
 #include "lua_server.h"
 #include "lua_socket.h"
 #include "lua_step.h"
@@ -78,6 +79,7 @@ int luaopen_lunawire_core(lua_State *L) {
   lw_socket_open(L);
   lw_lua_server_open(L);
   lw_step_open(L);
+  lw_policy_open(L);
   set_codes(L);
   lua_pushcfunction(L, absent);
   lua_setfield(L, -2, "absent");

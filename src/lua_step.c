@@ -145,10 +145,6 @@ static int go_on(lua_State *L) {
 /* The error on top goes to onerror, or 0: it should leave step. Then it is still on top. */
 static int report(lua_State *L, const turn *t) {
   int source = 0;
-  if (t->host->reported) { /* by whom it came from, listener by listener */
-    t->host->reported = 0;
-    return 0;
-  }
   if (t->source && t->source->slot) {
     lw_box_push(L, t->source);
     lua_insert(L, -2);

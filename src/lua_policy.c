@@ -1,0 +1,122 @@
+/*
+** lua_policy.c -- what policy written in Lua needs of the core: error objects, chance, a
+** message's size, the nearest name to a mistyped one, and handlers called as our own are.
+*/
+#include "lua_policy.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "lua_box.h"
+#include "lua_check.h"
+#include "lua_event.h"
+#include "lua_option.h"
+
+#define MOST_BYTES 65536 /* of randomBytes: as crypto.getRandomValues in the browser */
+#define MOST_NAMES 256   /* that a mistyped one is compared with */
+
+/* Error(name, message [, level]): the object that a caller's mistake raises; `level` as error's, 1: who calls this. */
+static int new_error(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1), *message = luaL_checkstring(L, 2);
+  lua_Number level = luaL_optnumber(L, 3, 1);
+  if (!(level >= 0 && level < 1000)) level = 0; /* 0: without a place */
+  lw_push_error(L, (int)level, name, message);
+  return 1;
+}
+
+/* nearest(name, names): the one meant by a mistyped name, or nil. */
+static int nearest(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1), *names[MOST_NAMES], *near;
+  int count = 0;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkstack(L, MOST_NAMES, "names");
+  for (int i = 1; count < MOST_NAMES && lw_rawgeti(L, 2, i) == LUA_TSTRING; i++) names[count++] = lua_tostring(L, -1);
+  near = lw_nearest(name, names, (size_t)count, sizeof *names);
+  lua_pushstring(L, near); /* NULL: nil */
+  return 1;
+}
+
+/* random(): a number in [0, 1) from the system's random source, 53 bits of it. */
+static int random_number(lua_State *L) {
+  lw_host *host = lw_host_check(L);
+  uint64_t bits;
+  int err = lw_entropy_take(&host->loop->entropy, &bits, sizeof bits);
+  if (err < 0) lw_raise_err(L, "random", err);
+  lua_pushnumber(L, (lua_Number)(bits >> 11) / 9007199254740992.0);
+  return 1;
+}
+
+/* randomBytes(n): a string of n random bytes. */
+static int random_bytes(lua_State *L) {
+  unsigned char bytes[64];
+  luaL_Buffer text;
+  lua_Number n = lua_type(L, 1) == LUA_TNUMBER ? lua_tonumber(L, 1) : -1;
+  int err;
+  lw_host_check(L);
+  if (!(n >= 0 && n <= MOST_BYTES && n == (lua_Number)(size_t)n))
+    lw_raise(L, "TypeError", "randomBytes: a whole number from 0 to %d expected", MOST_BYTES);
+  luaL_buffinit(L, &text);
+  for (size_t left = (size_t)n, some; left > 0; left -= some) {
+    some = left < sizeof bytes ? left : sizeof bytes;
+    if ((err = lw_random(bytes, some)) < 0) lw_raise_err(L, "randomBytes", err);
+    luaL_addlstring(&text, (const char *)bytes, some);
+  }
+  luaL_pushresult(&text);
+  return 1;
+}
+
+/* messageSize(data [, "binary" | options]): the bytes of the message that `send` would make of it; raises what send raises. */
+static int message_size(lua_State *L) {
+  size_t n;
+  lw_opcode opcode;
+  lua_settop(L, 2);
+  lw_check_data(L, 1, "send", &n, &opcode);
+  lua_pushinteger(L, (lua_Integer)n);
+  return 1;
+}
+
+/*
+** attempt(source, fn, event): calls fn(event). true; also when lunawire.onerror took its
+** error, with `source` as whose handler it was. Otherwise false and the error.
+*/
+static int attempt(lua_State *L) {
+  lua_settop(L, 3);
+  lua_pushvalue(L, LW_HOST);
+  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_insert(L, 1); /* traceback, source, fn, event */
+  if (lua_pcall(L, 1, 0, 1) != LUA_OK) {
+    lw_host_of(L)->failures++;
+    if (!lw_event_report(L, 2)) {
+      lua_pushboolean(L, 0);
+      lua_insert(L, -2);
+      return 2;
+    }
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* raise(error): the error of an attempt goes on; nobody asks onerror again. */
+static int raise_again(lua_State *L) {
+  lua_settop(L, 1);
+  lw_host_of(L)->reported = 1;
+  return lua_error(L);
+}
+
+/* warn(error): one that came behind another of the same event. */
+static int warn_of(lua_State *L) {
+  lua_settop(L, 1);
+  lw_event_warn(L);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"Error", new_error},          {"nearest", nearest},
+                                     {"random", random_number},     {"randomBytes", random_bytes},
+                                     {"messageSize", message_size}, {"attempt", attempt},
+                                     {"raise", raise_again},        {"warn", warn_of},
+                                     {NULL, NULL}};
+
+void lw_policy_open(lua_State *L) {
+  lw_host_push(L);
+  luaL_setfuncs(L, functions, 1);
+}
