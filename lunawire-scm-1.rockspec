@@ -35,6 +35,7 @@ build = {
   type = "builtin",
   modules = {
     ["lunawire"] = "lua/lunawire/init.lua",
+    ["lunawire.target"] = "lua/lunawire/target.lua",
     ["lunawire.core"] = {
       sources = {
         "src/buf.c",
