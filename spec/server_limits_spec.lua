@@ -308,6 +308,21 @@ describe("a reader slower than its writer", function()
     desk.heard(log, "text fine")
   end)
 
+  it("ends as well when all it is sent is empty, for framing is queued, too", function()
+    local server, log = desk.serve { maxBufferedAmount = 2 ^ 16 }
+    local slow = desk.guest(server, log)
+    slow.socket:buffers(4096)
+    slow.reading = false
+    local turns = 0
+    while #server > 0 and turns < 5000 do
+      turns = turns + 1
+      for _ = 1, 1000 do server:broadcast "" end
+      wire.turn(0)
+    end
+    desk.heard(log, "close")
+    assert.same({ "connection", "error slow", "close 1006  unclean" }, log)
+  end)
+
   it("is told to wait at the high-water mark, and heard of by drain", function()
     local server, log = desk.serve { highWaterMark = 1000000 }
     local peer, socket = desk.guest(server, log)

@@ -387,6 +387,27 @@ describe("maxBufferedAmount", function()
     assert.equal(1001, ws.bufferedAmount)
   end)
 
+  -- Neither has content that would count in bufferedAmount, so for ever more of them were queued.
+  for name, say in pairs {
+    ["empty messages"] = function(ws) return ws:send "" end,
+    ["pings"] = function(ws) return ws:ping(("p"):rep(125)) end,
+  } do
+    it(("bounds the %s queued for a peer that does not read"):format(name), function()
+      server.listener:buffers(4096)
+      local ws, log, peer = opened { maxBufferedAmount = 2 ^ 16 }
+      peer.reading = false
+      local turns = 0
+      while ws.readyState == 1 and turns < 2000 do
+        turns = turns + 1
+        for _ = 1, 1000 do say(ws) end
+        wire.turn(0)
+      end
+      wire.heard(log)
+      assert.same({ "open", "error slow", "close 1006  unclean" }, log)
+      assert.equal(0, ws.bufferedAmount)
+    end)
+  end
+
   it("is felt with a peer that does not read, and others do not notice", function()
     server.listener:buffers(4096)
     local ws, log, peer = opened { maxBufferedAmount = 2 ^ 20 }
@@ -653,6 +674,20 @@ describe("pause", function()
     end
     wire.heard(log)
     assert.same({ "open", "close 1006  unclean" }, log)
+  end)
+
+  it("tells of a reset at once that a write had met just before", function()
+    local ws, log, peer = opened()
+    peer:frame { "text", payload = "seen" }
+    wire.await(function() return log[2] end)
+    peer:close()
+    ws:send "are you there?"
+    lunawire.flush() -- a reset comes back
+    ws:send "hello?"
+    lunawire.flush() -- and is met
+    ws:pause()
+    wire.heard(log)
+    assert.same({ "open", "text seen", "close 1006  unclean" }, log)
   end)
 
   it("keeps an end of stream, and what came before it, until resume", function()
