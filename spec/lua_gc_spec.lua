@@ -336,6 +336,87 @@ describe("on the server's side", function()
   end)
 end)
 
+describe("a guest between its request and its answer", function()
+  before_each(turns.open)
+  after_each(turns.clear)
+
+  for name, request in pairs { onupgrade = wire.upgrade(), onrequest = "GET / HTTP/1.1\r\nHost: a\r\n\r\n" } do
+    it(("may have its __gc called by hand, twice, in %s: nobody answers any more"):format(name), function()
+      local server, weak, said = turns.serve { handshakeTimeout = 100 }, setmetatable({}, { __mode = "v" }), nil
+      server[name] = function(event)
+        for key, guest in pairs(event) do if type(key) == "userdata" then weak[1] = guest end end
+        local gc = debug.getmetatable(weak[1]).__gc
+        gc(weak[1])
+        gc(weak[1])
+        gc(io.stdout)
+        gc {}
+        gc()
+        said = event:respond(200)
+      end
+      local peer = wire.connect(server.port)
+      peer:send(request)
+      assert.equal("eof", (peer:finish()))
+      assert.is_false(said)
+      assert.equal("", peer.bytes)
+      collect()
+      assert.is_nil(weak[1])
+    end)
+  end
+
+  -- Building the request allocates, so a collection may come, and with it somebody's finalizer.
+  it("may lose its server to a finalizer at any moment #foreign", function()
+    local output, status = turns.program [[
+      local wire = require "spec.wire"
+      local lunawire = require "lunawire"
+      local probe = require "lunawire.probe"
+      local ends = {
+        close = function(server) server:close() end,
+        __gc = function(server) debug.getmetatable(server).__gc(server) end,
+      }
+      local function at_collection(n, fn)
+        setmetatable({}, { __gc = function() if n > 1 then at_collection(n - 1, fn) else fn() end end })
+      end
+      local function try(name, kind, n)
+        local server, sprung, heard = lunawire.WebSocketServer {}, false, nil
+        server["on" .. kind] = function(event)
+          local r = event.request
+          heard = table.concat({ r.method, r.target, r.path, r.query, r.headers.cookie, r.remoteAddress }, " ")
+          if kind == "request" then event:respond(200) end
+        end
+        local peer = wire.connect(server.port)
+        wire.settle(3)
+        local fields = { Cookie = ("c"):rep(300), Upgrade = kind == "upgrade" and "websocket" }
+        peer:send(wire.upgrade(fields, "GET /a?b HTTP/1.1"))
+        probe.sys.await(lunawire.fd(), "r")
+        collectgarbage("incremental", 0, 1000, 63) -- a whole collection at each allocation
+        collectgarbage("setpause", 0)
+        collectgarbage()
+        at_collection(n, function()
+          sprung = not heard
+          ends[name](server)
+        end)
+        lunawire.step()
+        collectgarbage("incremental", 200, 100, 13)
+        if heard then assert(heard == "GET /a?b /a b " .. ("c"):rep(300) .. " 127.0.0.1", heard) end
+        wire.settle()
+        peer:close()
+        server:close()
+        assert(lunawire.run(5000))
+        return sprung
+      end
+      for name in pairs(ends) do
+        for _, kind in ipairs { "request", "upgrade" } do
+          local n = 1
+          while try(name, kind, n) do n = n + 1 end
+          assert(n > 5, n)
+        end
+      end
+      print "sound"]]
+    assert.equal("sound\n", output)
+    assert.equal(0, status)
+  end)
+end)
+
 describe("10,000 connections opened and closed #foreign #slow", function()
   before_each(turns.open)
   after_each(turns.clear)

@@ -10,10 +10,13 @@
 
 static const char guest_key, guest_metatable_key; /* addresses as keys: an event's guest, the registry's metatable */
 
+/* Nobody can answer any more: the connection ends at handshakeTimeout. */
 static int guest_gc(lua_State *L) {
-  lw_guest *g = lua_touserdata(L, 1);
-  if (g && g->conn) lw_conn_set_owner(g->conn, NULL);
-  if (g) g->conn = NULL;
+  lw_guest *g = lw_box_test(L, 1);
+  if (!g) return 0;
+  if (g->conn) lw_conn_set_owner(g->conn, NULL);
+  g->conn = NULL;
+  lw_box_die(L, &g->box);
   return 0;
 }
 
@@ -172,17 +175,11 @@ static void set_event_methods(lua_State *L, lw_event_type type) {
   lua_pop(L, 4);
 }
 
-static void set_guest_metatable(lua_State *L) {
-  lua_createtable(L, 0, 2);
-  lua_pushcfunction(L, guest_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &guest_metatable_key);
-}
+static const luaL_Reg metamethods[] = {{"__gc", guest_gc}, {NULL, NULL}};
 
 void lw_guest_open(lua_State *L) {
-  set_guest_metatable(L);
+  lw_class_new(L, "lunawire.Guest", metamethods);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &guest_metatable_key);
   set_event_methods(L, LW_ON_UPGRADE);
   set_event_methods(L, LW_ON_REQUEST);
 }

@@ -394,15 +394,13 @@ static void choose(lua_State *L, const answer *a) {
   lua_call(L, 2, 1);
 }
 
-/* Stack: answer. Upvalue: host. Asks the handlers and gives the answer they come to. */
+/* Stack: answer, server. Upvalue: host. Asks the handlers and gives the answer they come to. */
 static int answer_guest(lua_State *L) {
   answer *a = lua_touserdata(L, 1);
   lw_event_type type = a->plain ? LW_ON_REQUEST : LW_ON_UPGRADE;
   unsigned failures = lw_host_of(L)->failures;
-  lw_guest *g;
-  lw_box_push(L, &a->s->target.box); /* 2 */
-  g = lw_guest_push(L, a->conn);        /* 3 */
-  lw_guest_push_event(L, type, 2, 3);   /* 4 */
+  lw_guest *g = lw_guest_push(L, a->conn); /* 3 */
+  lw_guest_push_event(L, type, 2, 3);      /* 4 */
   if (!a->plain) {
     if (a->s->choosing) choose(L, a);
     else if (a->protocol.n > 0) lua_pushlstring(L, (const char *)a->protocol.bytes, a->protocol.n);
@@ -416,29 +414,31 @@ static int answer_guest(lua_State *L) {
   return 0;
 }
 
+/* The server's box is held throughout: at any allocation a finalizer may be its end. */
 static int deliver_request(lua_State *L, lw_conn *conn) {
   lw_server *server = lw_conn_seat(conn)->server;
   server_box *s = server ? lw_server_owner(server) : NULL;
+  int top = lua_gettop(L);
   answer a = {.conn = conn, .s = s, .protocol = {NULL, 0}};
   lw_verdict verdict;
   if (!s) return 0;
   verdict = lw_server_judge(server, conn, &a.protocol);
   if (verdict == LW_VERDICT_REFUSED) return 0;
-  lw_box_push(L, &s->target.box);
+  lw_box_push(L, &s->target.box); /* top + 1 */
   a.plain = verdict == LW_VERDICT_PLAIN;
   if (a.plain && !lw_target_wants(L, -1, LW_ON_REQUEST)) {
-    lua_pop(L, 1);
+    lua_settop(L, top);
     refuse_plain(conn);
     return 0;
   }
-  lua_pop(L, 1);
   lua_pushvalue(L, LW_HOST);
-  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushcclosure(L, lw_event_traceback, 1); /* top + 2 */
   lua_pushvalue(L, LW_HOST);
   lua_pushcclosure(L, answer_guest, 1);
   lua_pushlightuserdata(L, &a);
-  if (lua_pcall(L, 1, 0, -3) != LUA_OK) return fail_guest(L, conn);
-  lua_pop(L, 1);
+  lua_pushvalue(L, top + 1);
+  if (lua_pcall(L, 2, 0, top + 2) != LUA_OK) return fail_guest(L, conn);
+  lua_settop(L, top);
   return a.called;
 }
 
