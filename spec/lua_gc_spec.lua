@@ -336,6 +336,67 @@ describe("on the server's side", function()
   end)
 end)
 
+describe("a server that cannot accept #foreign", function()
+  before_each(turns.open)
+  after_each(turns.clear)
+
+  it("may be finalized by hand when it says so", function()
+    local output, status = turns.program [[
+      local wire = require "spec.wire"
+      local lunawire = require "lunawire"
+      local sys = require("lunawire.probe").sys
+      local server, told = lunawire.WebSocketServer {}, 0
+      server.onerror = function(event)
+        debug.getmetatable(server).__gc(server)
+        server = nil
+        collectgarbage()
+        told = told + 1
+        print(event.message)
+      end
+      wire.connect(server.port)
+      local limit = sys.limit()
+      sys.limit(64)
+      while sys.spare() do end
+      wire.await(function() return told > 0 end)
+      sys.limit(limit)
+      wire.settle()
+      print(told, lunawire.run(0))]]
+    assert.equal("accept: Too many open files\n1\ttrue\n", output)
+    assert.equal(0, status)
+  end)
+end)
+
+describe("what gets no memory half-way", function()
+  before_each(turns.open)
+  after_each(turns.clear)
+
+  -- A server that had none for its URL listened on, and nobody could reach it.
+  for name, make in pairs {
+    ["a server"] = function() return WebSocketServer {} end,
+    ["a client"] = function() return WebSocket "ws://127.0.0.1:1/" end,
+    ["a timer"] = function() return lunawire.setTimeout(print, 60000, 1, 2) end,
+    ["a watch"] = function() return lunawire.watch(0, "r", print) end,
+  } do
+    it(("is not left behind: %s"):format(name), function()
+      collect()
+      local descriptors, allowed = sys.descriptors(), 0
+      local made, thing
+      repeat
+        made, thing = probe.exhaust(allowed, make)
+        if not made then
+          assert.matches("memory", tostring(thing))
+          collect()
+          assert.is_true(lunawire.run(5000))
+          assert.equal(descriptors, sys.descriptors())
+        end
+        allowed = allowed + 1
+      until made
+      assert.is_true(allowed > 2)
+      thing:close()
+    end)
+  end
+end)
+
 describe("a guest between its request and its answer", function()
   before_each(turns.open)
   after_each(turns.clear)

@@ -57,6 +57,35 @@ static int probe_starve(lua_State *L) {
   return 0;
 }
 
+/* Lua's own allocator, and how much more it may grow. */
+typedef struct lean {
+  lua_Alloc alloc;
+  void *data;
+  lua_Integer left;
+} lean;
+
+static void *lean_alloc(void *data, void *block, size_t had, size_t want) {
+  lean *l = data;
+  if (want > (block ? had : 0)) {
+    if (l->left == 0) return NULL;
+    l->left--;
+  }
+  return l->alloc(l->data, block, had, want);
+}
+
+/* probe.exhaust(n, fn, ...): pcall, in which n more allocations of Lua's own succeed, then none. */
+static int probe_exhaust(lua_State *L) {
+  lean l = {.left = luaL_checkinteger(L, 1)};
+  int status;
+  l.alloc = lua_getallocf(L, &l.data);
+  lua_setallocf(L, lean_alloc, &l);
+  status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+  lua_setallocf(L, l.alloc, l.data);
+  lua_pushboolean(L, status == LUA_OK);
+  lua_replace(L, 1);
+  return lua_gettop(L);
+}
+
 /* --- the object --- */
 
 typedef struct probe {
@@ -439,4 +468,6 @@ void probe_session(lua_State *L) {
   lua_setfield(L, -2, "session");
   lua_pushcfunction(L, probe_starve);
   lua_setfield(L, -2, "starve");
+  lua_pushcfunction(L, probe_exhaust);
+  lua_setfield(L, -2, "exhaust");
 }
