@@ -37,7 +37,7 @@ struct lw_conn {
     struct sockaddr_in6 ip6;
   } address;
   int64_t progress; /* when the deadline's clock began, or bytes last went */
-  long backlog;     /* closing: bytes the system still held when last asked; -1: unknown */
+  long backlog;     /* blocked or closing: bytes the system still held when last asked; -1: unknown */
   int64_t received;
   uint64_t epoch;       /* when epoch_content was counted */
   size_t epoch_content; /* content queued in that turn */
@@ -359,7 +359,7 @@ static void flush(lw_conn *c) {
     return;
   }
   if (went == 0) watch_stall(c);
-  if (c->state == LW_CONN_CLOSING) c->backlog = c->hub->loop->sys->unsent(c->source.fd);
+  if (went == 0 || c->state == LW_CONN_CLOSING) c->backlog = c->hub->loop->sys->unsent(c->source.fd);
   c->blocked = went == 0;
   note_drained(c);
 }
@@ -563,10 +563,10 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
 
 /* ---------------------------------------------------------------- a turn */
 
-/* 1 if a peer that is being said goodbye to has taken bytes since this was last asked, though none of ours went. */
+/* 1 if the peer has taken bytes since this was last asked, though none of ours went: the system holds many. */
 static int is_draining(lw_conn *c) {
   long before = c->backlog;
-  if (c->state < LW_CONN_CLOSING || before <= 0) return 0;
+  if (before <= 0) return 0;
   c->backlog = c->hub->loop->sys->unsent(c->source.fd);
   return c->backlog >= 0 && c->backlog < before;
 }

@@ -127,5 +127,6 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   probe_tcp(L);
   probe_session(L);
   probe_system(L);
+  probe_conn(L);
   return 1;
 }
