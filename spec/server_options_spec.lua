@@ -316,6 +316,15 @@ describe("a server on a Unix socket", function()
     desk.listen { path = path }
   end)
 
+  it("is on no port once it has closed either, though its path may look like it", function()
+    local path = desk.path() .. ":8080"
+    local server = desk.listen { path = path }
+    server:close()
+    assert.is_true(lunawire.run(1000))
+    assert.equal(0, server.port)
+    assert.equal("ws+unix:" .. path, server.url)
+  end)
+
   it("replaces a socket that nobody answers any more #foreign", function()
     local path = desk.path()
     -- a server whose process ends without a word: its file stays

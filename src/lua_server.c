@@ -18,6 +18,7 @@
 typedef struct server_box {
   lw_target target;
   lw_server *server; /* NULL once its close was delivered */
+  int port;          /* stays when the server is gone; 0 for a Unix socket */
   int waiting;       /* it keeps `run` from ending */
   int choosing;      /* `protocols` is a function */
 } server_box;
@@ -108,11 +109,11 @@ static void default_settings(server_options *options) {
   options->settings.max_buffered = 16 * 1024 * 1024;
 }
 
-/* ws://host:port/ of what it listens on. */
-static void set_url(lua_State *L, int box, const lw_server *server) {
+/* Port and url, ws://host:port/, of what it listens on. */
+static void set_place(lua_State *L, int box, server_box *s) {
   char address[LW_ADDRESS_TEXT];
-  int port = lw_address_text(lw_server_address(server), address);
-  if (lw_server_address(server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "ws+unix:%s", address);
+  int port = s->port = lw_address_text(lw_server_address(s->server), address);
+  if (lw_server_address(s->server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "ws+unix:%s", address);
   else if (strchr(address, ':')) lua_pushfstring(L, "ws://[%s]:%d/", address, port);
   else lua_pushfstring(L, "ws://%s:%d/", address, port);
   lua_setiuservalue(L, box, URL);
@@ -178,7 +179,7 @@ static int server_new(lua_State *L) {
   }
   host->waiting++;
   s->waiting = 1;
-  set_url(L, 3, s->server);
+  set_place(L, 3, s);
   lw_box_live(L, &s->target.box, 3);
   lua_settop(L, 3);
   return 1;
@@ -202,22 +203,9 @@ static int server_gc(lua_State *L) {
 /* ----------------------------------------------------------------- members */
 
 static int get_member(lua_State *L, const server_box *s, int member) {
-  char address[LW_ADDRESS_TEXT];
-  if (member == GET_URL) {
-    lua_getiuservalue(L, 1, URL);
-  } else if (member == GET_PORT) {
-    const char *url, *colon;
-    if (s->server) {
-      lua_pushinteger(L, lw_address_text(lw_server_address(s->server), address));
-      return 1;
-    }
-    lua_getiuservalue(L, 1, URL);
-    url = lua_tostring(L, -1);
-    colon = url ? strrchr(url, ':') : NULL;
-    lua_pushinteger(L, colon ? (lua_Integer)strtol(colon + 1, NULL, 10) : 0);
-  } else {
-    lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER));
-  }
+  if (member == GET_URL) lua_getiuservalue(L, 1, URL);
+  else if (member == GET_PORT) lua_pushinteger(L, s->port);
+  else lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER));
   return 1;
 }
 
