@@ -608,11 +608,28 @@ describe("listeners", function()
     wire.mistake("TypeError", ws.addEventListener, ws, "message")
     wire.mistake("TypeError", ws.addEventListener, ws, "message", 1)
     wire.mistake("TypeError", ws.addEventListener, ws, "message", print, 1)
-    assert.matches('no event "messages"', wire.mistake("TypeError", ws.addEventListener, ws, "messages", print))
     wire.mistake("TypeError", ws.addEventListener, ws, "connection", print)
     wire.mistake("TypeError", ws.addEventListener, ws, nil, print)
     wire.mistake("TypeError", ws.removeEventListener, ws, "messages", print)
+    wire.mistake("TypeError", ws.addEventListener, ws, "message", print, { once = 1 })
     ws:removeEventListener("message", print) -- one that was never added
+  end)
+
+  it("are told what is near to what does not exist", function()
+    for _, method in ipairs { "addEventListener", "removeEventListener" } do
+      local function wrong(...) return wire.mistake("TypeError", ws[method], ws, ...) end
+      assert.matches('no event "messages" here (did you mean "message"?)', wrong("messages", print), 1, true)
+      assert.matches('no event "onclose" here (did you mean "close"?)', wrong("onclose", print), 1, true)
+      assert.matches('no event "frobnicate" here$', wrong("frobnicate", print))
+      local function unknown(option) return wrong("message", print, { [option] = true }) end
+      assert.matches(method .. ': unknown option "ones" (did you mean "once"?)', unknown "ones", 1, true)
+      assert.matches('unknown option "captured" (did you mean "capture"?)', unknown "captured", 1, true)
+      assert.matches('unknown option "passive"$', unknown "passive")
+    end
+    local host = lunawire.WebSocketServer {}
+    assert.matches('no event "conection" here (did you mean "connection"?)',
+      wire.mistake("TypeError", host.addEventListener, host, "conection", print), 1, true)
+    host:close()
   end)
 
   it("do not mix with fields of the program's own", function()

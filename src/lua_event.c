@@ -8,7 +8,10 @@
 */
 #include "lua_event.h"
 
+#include <stddef.h>
 #include <string.h>
+
+#include "lua_option.h"
 
 /* Handler names; the type is what follows "on". */
 static const char *const handler_names[LW_EVENT_TYPES] = {
@@ -257,24 +260,31 @@ void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
 
 static lw_event_type check_type(lua_State *L, unsigned allowed) {
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+  const char *names[LW_EVENT_TYPES] = {NULL}, *near;
   if (!name) lw_raise(L, "TypeError", "event type: a string expected, got %s", lw_typename(L, 2));
-  for (int type = 1; type < LW_EVENT_TYPES; type++)
-    if ((allowed & 1u << type) && strcmp(name, TYPE_NAME(type)) == 0) return (lw_event_type)type;
+  for (int type = 1; type < LW_EVENT_TYPES; type++) {
+    if (!(allowed & 1u << type)) continue;
+    names[type] = TYPE_NAME(type);
+    if (strcmp(name, names[type]) == 0) return (lw_event_type)type;
+  }
+  near = lw_nearest(name, names, LW_EVENT_TYPES, sizeof *names);
+  if (near) lw_raise(L, "TypeError", "there is no event \"%s\" here (did you mean \"%s\"?)", name, near);
   lw_raise(L, "TypeError", "there is no event \"%s\" here", name);
 }
 
+typedef struct listener_options {
+  int once, capture;
+} listener_options;
+
 /* Options at 4: { once =, capture = }, or a boolean for capture as in the browser. */
-static int option(lua_State *L, const char *name) {
-  int set = 0;
-  if (lua_isboolean(L, 4)) return strcmp(name, "capture") == 0 && lua_toboolean(L, 4);
-  if (lua_istable(L, 4)) {
-    lua_getfield(L, 4, name);
-    set = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  } else if (!lua_isnoneornil(L, 4)) {
-    lw_raise(L, "TypeError", "listener options: a table expected, got %s", lw_typename(L, 4));
-  }
-  return set;
+static listener_options check_options(lua_State *L, const char *what) {
+  static const lw_option known[] = {{"once", LW_OPTION_BOOLEAN, offsetof(listener_options, once), 0, 0},
+                                    {"capture", LW_OPTION_BOOLEAN, offsetof(listener_options, capture), 0, 0},
+                                    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
+  listener_options options = {0, 0};
+  if (lua_isboolean(L, 4)) options.capture = lua_toboolean(L, 4);
+  else lw_options_read(L, 4, what, known, &options);
+  return options;
 }
 
 /* The list for a type, made with the handler's place if there is a handler. */
@@ -311,18 +321,19 @@ static int find_listener(lua_State *L, int list, int capture) {
 void lw_target_add(lua_State *L, unsigned allowed) {
   lw_target *t = lua_touserdata(L, 1);
   lw_event_type type = check_type(L, allowed);
-  int list, capture = option(L, "capture"), once = option(L, "once");
+  listener_options options = check_options(L, "addEventListener");
+  int list;
   lw_check_function(L, 3, "addEventListener");
   list = make_list(L, type);
-  if (find_listener(L, list, capture)) return;
-  append_entry(L, list, 3, once, capture);
+  if (find_listener(L, list, options.capture)) return;
+  append_entry(L, list, 3, options.once, options.capture);
   t->handlers++;
 }
 
 void lw_target_remove(lua_State *L, unsigned allowed) {
   lw_target *t = lua_touserdata(L, 1);
   lw_event_type type = check_type(L, allowed);
-  int capture = option(L, "capture"), list, place;
+  int capture = check_options(L, "removeEventListener").capture, list, place;
   if (!push_list(L, 1, type)) return;
   list = lua_gettop(L);
   place = find_listener(L, list, capture);

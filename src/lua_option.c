@@ -51,7 +51,7 @@ static void unknown(lua_State *L, const char *what, const char *name, const lw_o
   const char *near;
   while (known[count].name) count++;
   near = lw_nearest(name, known, count, sizeof *known);
-  if (strncmp(name, "on", 2) == 0)
+  if (strncmp(name, "on", 2) == 0 && !(near && strncmp(near, "on", 2) == 0))
     lw_raise(L, "TypeError", "%s: unknown option \"%s\" (handlers are set on what %s returns)", what, name, what);
   if (near) lw_raise(L, "TypeError", "%s: unknown option \"%s\" (did you mean \"%s\"?)", what, name, near);
   lw_raise(L, "TypeError", "%s: unknown option \"%s\"", what, name);
