@@ -426,6 +426,23 @@ describe("the client in a terminal #foreign", function()
     assert.matches("ended 0\n", screen(), 1, true)
   end)
 
+  it("says that a name was taken over, or that it was not", function()
+    local server = start()
+    local ann = visit(server, "ann")
+    ann.say "hello" -- so that there is something on the screen, and the room is known
+    open(server)
+    see "ann: hello"
+    type_ "/name theo"
+    press "Enter"
+    see "* you are theo in # lobby"
+    type_ "/name ann"
+    press "Enter"
+    see "takes another"
+    type_ "/who"
+    press "Enter"
+    see "* in # lobby: ann, theo"
+  end)
+
   it("takes another name when its own is in use", function()
     local server = start()
     visit(server, "ann")

@@ -461,6 +461,7 @@ local function confirmed(said)
 end
 
 local function welcome(message)
+  local news = chat.joined or message.you ~= chat.name  -- the person asked to be called so; else the line is back
   if message.room ~= chat.room then chat.lastSeq = 0 end
   chat.room, chat.name, chat.people = message.room, message.you, message.people
   chat.want = { room = message.room, name = message.you }
@@ -475,6 +476,8 @@ local function welcome(message)
     screen.note("you are ", visible(chat.name), " in # ", visible(chat.room), ", with ", #chat.people - 1,
       " more; /help tells what you can do")
     first = math.max(1, #history - SHOWN + 1)
+  elseif news then
+    screen.note("you are ", visible(chat.name), " in # ", visible(chat.room))
   end
   for i, said in ipairs(history) do
     confirmed(said)
