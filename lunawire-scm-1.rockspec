@@ -44,6 +44,7 @@ build = {
         "src/err.c",
         "src/frame.c",
         "src/handshake.c",
+        "src/heartbeat.c",
         "src/http.c",
         "src/loop.c",
         "src/lua_box.c",

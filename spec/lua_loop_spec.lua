@@ -17,7 +17,7 @@ end
 
 -- A raw peer and the socket a server of ours has for it.
 local function guest()
-  local server, socket = turns.serve(), nil
+  local server, socket = turns.serve { heartbeat = false }, nil
   function server.onconnection(event) socket = event.socket end
   local peer = wire.client(server.port)
   wire.await(function() return socket end)

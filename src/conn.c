@@ -37,8 +37,10 @@ struct lw_conn {
     struct sockaddr_in6 ip6;
   } address;
   int64_t progress; /* when the deadline's clock began, or bytes last went */
-  long backlog;     /* blocked or closing: bytes the system still held when last asked; -1: unknown */
+  int64_t acknowledged; /* bytes the peer's system had, when last asked: only its growth means something */
   int64_t received;
+  int64_t taken;    /* when the peer was last seen to take some of a backlog; 0: never */
+  int64_t pinged;   /* when the last ping was queued; 0: never, or answered */
   uint64_t epoch;       /* when epoch_content was counted */
   size_t epoch_content; /* content queued in that turn */
   int error;
@@ -224,8 +226,29 @@ char *lw_conn_take_protocol(lw_conn *c) {
   return protocol;
 }
 
+/* 1 if the peer's system has acknowledged more since this was last asked. */
+static int took_more(lw_conn *c) {
+  long held = c->hub->loop->sys->unsent(c->source.fd);
+  int64_t before = c->acknowledged;
+  if (held < 0) return 0; /* the system does not tell */
+  c->acknowledged = (int64_t)c->session.sent - held;
+  return c->acknowledged > before;
+}
+
+int lw_conn_is_paused(const lw_conn *c) {
+  return c->paused;
+}
+
 int64_t lw_conn_received(const lw_conn *c) {
   return c->received;
+}
+
+int64_t lw_conn_alive(lw_conn *c) {
+  lw_loop *loop = c->hub ? c->hub->loop : NULL;
+  int connected = c->state > LW_CONN_DIALING && c->state < LW_CONN_CLOSED && !c->eof;
+  if (loop && connected && lw_is_readable(loop->sys, c->source.fd)) return loop->sys->now();
+  if (loop && connected && c->blocked && took_more(c)) c->taken = loop->sys->now();
+  return c->received > c->taken ? c->received : c->taken;
 }
 
 const lw_http_head *lw_conn_head(const lw_conn *c) {
@@ -359,7 +382,7 @@ static void flush(lw_conn *c) {
     return;
   }
   if (went == 0) watch_stall(c);
-  if (went == 0 || c->state == LW_CONN_CLOSING) c->backlog = c->hub->loop->sys->unsent(c->source.fd);
+  if (went == 0 || c->state == LW_CONN_CLOSING) took_more(c);
   c->blocked = went == 0;
   note_drained(c);
 }
@@ -417,7 +440,7 @@ static size_t receive(lw_conn *c, unsigned char *bytes, size_t room) {
   c->readable = 0;
   got = loop->sys->recv(c->source.fd, bytes, room);
   if (got > 0) {
-    c->received = loop->now;
+    c->received = lw_loop_clock(loop); /* late in a long turn, and a heartbeat may have asked within it */
     return (size_t)got;
   }
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
@@ -563,14 +586,6 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
 
 /* ---------------------------------------------------------------- a turn */
 
-/* 1 if the peer has taken bytes since this was last asked, though none of ours went: the system holds many. */
-static int is_draining(lw_conn *c) {
-  long before = c->backlog;
-  if (before <= 0) return 0;
-  c->backlog = c->hub->loop->sys->unsent(c->source.fd);
-  return c->backlog >= 0 && c->backlog < before;
-}
-
 /* The deadline's time has come: what it means depends on the state. */
 static void expire(lw_conn *c) {
   int64_t limit = c->settings.close_timeout;
@@ -583,7 +598,7 @@ static void expire(lw_conn *c) {
     if (!c->blocked) return;
     limit = LW_WRITE_STALL;
   }
-  if (is_draining(c)) c->progress = now;
+  if (took_more(c)) c->progress = now; /* the system holds many of our bytes, and the peer takes them */
   if (now < c->progress + limit) /* bytes went meanwhile */
     lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + limit);
   else
@@ -611,7 +626,10 @@ void lw_conn_ready(lw_conn *c, unsigned why) {
     if (is_paused(c) || c->state == LW_CONN_ASKED) check_reset(c);
     else c->readable = 1;
   }
-  if (why & LW_WRITE) c->blocked = 0;
+  if (why & LW_WRITE) {
+    c->blocked = 0;
+    c->taken = c->hub->loop->now;
+  }
   if (why & LW_DUE) expire(c);
   if (c->orphan && c->state != LW_CONN_CLOSED) lw_conn_close(c, 0, NULL, 0);
 }
@@ -624,7 +642,11 @@ static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
   switch (from->kind) {
     case LW_EVENT_MESSAGE: to->kind = LW_CONN_MESSAGE; return 1;
     case LW_EVENT_PING: to->kind = LW_CONN_PING; return 1;
-    case LW_EVENT_PONG: to->kind = LW_CONN_PONG; return 1;
+    case LW_EVENT_PONG:
+      to->kind = LW_CONN_PONG;
+      to->latency = c->pinged ? lw_loop_clock(c->hub->loop) - c->pinged : -1;
+      c->pinged = 0;
+      return 1;
     case LW_EVENT_CLOSE:
       c->code = from->code;
       c->reason = from->bytes; /* stays: nothing more is read */
@@ -782,8 +804,11 @@ int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, 0)) return LW_ERR_CLOSED;
   err = lw_session_ping(&c->session, bytes, n);
-  if (err == 0) mark_dirty(c);
-  return err;
+  if (err < 0) return err;
+  if (c->blocked) took_more(c); /* what it takes from now on is life: see lw_conn_alive */
+  c->pinged = lw_loop_clock(c->hub->loop);
+  mark_dirty(c);
+  return 0;
 }
 
 void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n) {

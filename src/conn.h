@@ -84,6 +84,7 @@ typedef struct lw_conn_event {
   int close_code; /* what we told a peer that broke the protocol, else 0 */
   int code;  /* 1000-4999 as received; 1005: a Close without; 1006: none */
   int clean; /* both Close frames went and the connection ended after them */
+  int64_t latency; /* of a pong: nanoseconds since the last ping; -1: nobody asked */
   const unsigned char *bytes; /* until the connection is used again */
   size_t n;
 } lw_conn_event;
@@ -93,6 +94,7 @@ typedef struct lw_seat {
   struct lw_seat *prev, *next; /* among the server's; prev NULL: in none */
   struct lw_server *server;
   lw_conn *conn;
+  int64_t beat; /* when the server's heartbeat last asked for a sign of life, see heartbeat.h */
   struct lw_subscription *subscriptions;
   size_t *open_count; /* of the server: its connections in LW_CONN_OPEN; NULL: it never comes to that */
 } lw_seat;
@@ -171,8 +173,15 @@ void lw_conn_resume(lw_conn *c);
 size_t lw_conn_buffered(const lw_conn *c);
 /* Content queued and not handed to the system, whenever it was queued. */
 size_t lw_conn_unsent(const lw_conn *c);
-/* loop->now when bytes last came; 0: never. */
+int lw_conn_is_paused(const lw_conn *c);
+/* When bytes were last received; 0: never. */
 int64_t lw_conn_received(const lw_conn *c);
+/*
+** When the peer last gave a sign of life; 0: never. Bytes were received, or, of more than
+** the system would hold, the peer's took some since the last ping or the last look; and if
+** bytes wait unread, now: however late we are, nobody is given up whose answer is here.
+*/
+int64_t lw_conn_alive(lw_conn *c);
 
 #pragma GCC visibility pop
 #endif

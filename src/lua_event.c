@@ -40,6 +40,14 @@ static int stop_immediate(lua_State *L) {
   return 0;
 }
 
+int lw_event_is_stopped(lua_State *L) {
+  int stopped;
+  lua_pushliteral(L, "stopped");
+  stopped = lw_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 1);
+  return stopped;
+}
+
 /* ws://host[:port] of the target's url: up to the slash after the authority. */
 static int push_origin(lua_State *L) {
   const char *url, *host, *end;
@@ -355,6 +363,21 @@ int lw_target_wants(lua_State *L, int target, lw_event_type type) {
   return wants;
 }
 
+int lw_target_handles(lua_State *L, int target, lw_event_type type) {
+  lw_target *t = lua_touserdata(L, target);
+  int handles = 0, top = lua_gettop(L), count;
+  if (!t->listeners || !push_list(L, target, type)) return lw_target_wants(L, target, type);
+  count = (int)lua_rawlen(L, -1);
+  for (int i = 1; i <= count && !handles; i++) {
+    lua_rawgeti(L, top + 1, i);
+    lua_rawgeti(L, -1, ENTRY_CAPTURE);
+    handles = !lua_toboolean(L, -1);
+    lua_pop(L, 2);
+  }
+  lua_settop(L, top);
+  return handles;
+}
+
 /* ---------------------------------------------------------------- delivery */
 
 /* Pushes lunawire.onerror. 0 when it is unset, or nothing that can be called. */
@@ -495,8 +518,8 @@ static int deliver_all(lua_State *L, int target, lw_event_type type, int event, 
         failed = 1;
       }
     }
-    lua_pushliteral(L, "stopped");
-    int stopped = lw_rawget(L, event) != LUA_TNIL;
+    lua_pushvalue(L, event);
+    int stopped = lw_event_is_stopped(L);
     lua_pop(L, 1);
     if (stopped) break;
   }

@@ -56,6 +56,9 @@ void lw_target_remove(lua_State *L, unsigned allowed);
 /* 1 if somebody waits for this type. */
 int lw_target_wants(lua_State *L, int target, lw_event_type type);
 
+/* The same without capturing listeners: those look on, and take an event only by stopping it. */
+int lw_target_handles(lua_State *L, int target, lw_event_type type);
+
 /*
 ** Calls whoever waits for the event on top of the stack and pops it. A lone handler's
 ** error is raised; with several listeners each runs, errors go to lw_event_report, and the
@@ -72,6 +75,8 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 int lw_event_report(lua_State *L, int source);
 /* The error on top of the stack came behind another of the same event, and nobody took it: to `warn`, and popped. */
 void lw_event_warn(lua_State *L);
+/* 1 if stopImmediatePropagation was said to the event on top. */
+int lw_event_is_stopped(lua_State *L);
 /* A message handler for lua_pcall: keeps the traceback for onerror, leaves the error as it is. Upvalue: host. */
 int lw_event_traceback(lua_State *L);
 

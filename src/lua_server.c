@@ -42,6 +42,7 @@ typedef struct server_options {
   lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int port, backlog, reuse_port;
   size_t max_connections;
+  lw_heartbeat_settings heartbeat;
 } server_options;
 
 static const lw_option known[] = {
@@ -59,7 +60,12 @@ static const lw_option known[] = {
     {"protocols", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_ABSENT, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
-    {"heartbeat", LW_OPTION_ABSENT, 0, 0, 0},
+    {"heartbeat", LW_OPTION_OTHER, 0, 0, 0},
+    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
+
+static const lw_option heartbeat_known[] = {
+    {"interval", LW_OPTION_DURATION, offsetof(lw_heartbeat_settings, interval), 1, 1e9},
+    {"timeout", LW_OPTION_DURATION, offsetof(lw_heartbeat_settings, timeout), 1, 1e9},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
 
 static const char *string_option(lua_State *L, const char *name) {
@@ -107,6 +113,16 @@ static void default_settings(server_options *options) {
   lw_socket_default_settings(&options->settings);
   options->settings.limits.max_payload = 1024 * 1024;
   options->settings.max_buffered = 16 * 1024 * 1024;
+  options->heartbeat.interval = INT64_C(30000000000);
+  options->heartbeat.timeout = INT64_C(10000000000);
+}
+
+/* heartbeat = { interval =, timeout = }; false: none; true or nil: as it is. */
+static void read_heartbeat(lua_State *L, server_options *options) {
+  lua_getfield(L, 2, "heartbeat");
+  if (!lua_isboolean(L, -1)) lw_options_read(L, lua_gettop(L), CLASS ": heartbeat", heartbeat_known, &options->heartbeat);
+  else if (!lua_toboolean(L, -1)) options->heartbeat.interval = 0;
+  lua_pop(L, 1);
 }
 
 /* Port and url, ws://host:port/, of what it listens on. */
@@ -161,9 +177,11 @@ static int server_new(lua_State *L) {
   lua_setmetatable(L, 3);
   default_settings(&values);
   lw_options_read(L, 2, CLASS, known, &values);
+  read_heartbeat(L, &values);
   memset(&options, 0, sizeof options);
   options.settings = values.settings;
   options.max_connections = values.max_connections;
+  options.heartbeat = values.heartbeat;
   options.listen.host = string_option(L, "host");
   options.listen.path = string_option(L, "path");
   if (options.listen.path) check_path_alone(L, options.listen.host);

@@ -26,7 +26,6 @@ typedef struct client_options {
 /* A socket as it lies in its userdata. */
 typedef struct socket_box {
   lw_lua_socket socket;
-  int64_t pinged; /* when the last ping was sent; 0: never, or answered */
   char *protocol; /* of a connection that has ended; NULL: none */
   unsigned char opened;
 } socket_box;
@@ -34,7 +33,7 @@ typedef struct socket_box {
 static const char metatable_key; /* its address is a registry key */
 
 /* Members that are worked out when asked for. */
-enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED,
+enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED, GET_ALIVE, GET_PAUSED,
        GET_HANDLER = 100 /* plus the event's type */ };
 
 #define SOCKET_EVENTS                                                                             \
@@ -307,8 +306,8 @@ static int get_string_value(lua_State *L, int value) {
   return 1;
 }
 
-static int get_received(lua_State *L, const socket_box *s) {
-  int64_t at = s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received;
+/* A time as lunawire.now() tells it; nil: never. */
+static int push_time(lua_State *L, int64_t at) {
   if (at == 0) lua_pushnil(L);
   else lua_pushnumber(L, (lua_Number)at / 1e6);
   return 1;
@@ -332,7 +331,9 @@ static int get_member(lua_State *L, const socket_box *s, int member) {
     case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
     case GET_BUFFERED: lua_pushinteger(L, (lua_Integer)buffered(&s->socket)); return 1;
     case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
-    case GET_RECEIVED: return get_received(L, s);
+    case GET_RECEIVED: return push_time(L, s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received);
+    case GET_ALIVE: return push_time(L, s->socket.conn ? lw_conn_alive(s->socket.conn) : s->socket.received);
+    case GET_PAUSED: lua_pushboolean(L, s->socket.conn && lw_conn_is_paused(s->socket.conn)); return 1;
     default: lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER)); return 1;
   }
 }
@@ -465,10 +466,10 @@ static int socket_close(lua_State *L) {
 /* ws:ping([data]) */
 static int socket_ping(lua_State *L) {
   socket_box *s = check_socket(L);
-  lw_host *host = lw_host_check(L);
   size_t n = 0;
   const char *data = "";
   int err;
+  lw_host_check(L);
   if (!lua_isnoneornil(L, 2)) {
     if (lua_type(L, 2) != LUA_TSTRING) lw_raise(L, "TypeError", "ping: a string expected, got %s", lw_typename(L, 2));
     data = lua_tolstring(L, 2, &n);
@@ -477,7 +478,6 @@ static int socket_ping(lua_State *L) {
   if (ready_state(&s->socket) == 0) lw_raise(L, "InvalidStateError", "ping: the connection is not open yet");
   err = s->socket.conn ? lw_conn_ping(s->socket.conn, data, n) : LW_ERR_CLOSED;
   if (err < 0 && err != LW_ERR_CLOSED) lw_raise_err(L, "ping", err);
-  s->pinged = lw_loop_clock(host->loop);
   return 0;
 }
 
@@ -663,10 +663,9 @@ static void push_event(lua_State *L, socket_box *s, lw_conn *conn, lw_event_type
     case LW_ON_PING: push_data(L, type, target, event); return;
     case LW_ON_PONG:
       push_data(L, type, target, event);
-      if (!s->pinged) return;
-      lua_pushnumber(L, (lua_Number)(s->socket.target.box.host->loop->now - s->pinged) / 1e6);
+      if (event->latency < 0) return;
+      lua_pushnumber(L, (lua_Number)event->latency / 1e6);
       lua_setfield(L, -2, "latency");
-      s->pinged = 0;
       return;
     default: lw_event_push(L, type, 0, target, 0);
   }
@@ -689,26 +688,45 @@ static lw_event_type apply(socket_box *s, const lw_conn_event *event) {
   return types[event->kind];
 }
 
+/*
+** Stack: …, target, server or nil. The socket's own handlers, then the server's, if it has
+** none but listeners that capture and these let the event pass.
+*/
+static int deliver(lua_State *L, lw_event_type type, int target, int below) {
+  int event = lua_gettop(L), called = 0;
+  if (lw_target_wants(L, target, type)) {
+    lua_pushvalue(L, event);
+    called = lw_target_deliver(L, target, type);
+  }
+  if (!below || lw_event_is_stopped(L)) return called;
+  return called + lw_target_deliver(L, target + 1, fallback(type));
+}
+
+/* 1 if the server's handlers run for an event of this socket. Pushes the server, or nil. */
+static int falls_back(lua_State *L, const socket_box *s, lw_event_type type, int target) {
+  if (!s->socket.server_side || type == LW_ON_OPEN || lw_target_handles(L, target, type)) {
+    lua_pushnil(L);
+    return 0;
+  }
+  lua_getiuservalue(L, target, LW_SOCKET_SERVER);
+  return lw_target_wants(L, target + 1, fallback(type));
+}
+
 int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   socket_box *s = lw_conn_owner(conn);
   lw_event_type type;
-  int target = lua_gettop(L) + 1, called = 0;
+  int target = lua_gettop(L) + 1, called = 0, below, before;
   if (!s) return 0;
   type = apply(s, event);
   if (!s->socket.target.box.slot) return 0; /* nobody listens */
   lw_box_push(L, &s->socket.target.box);
-  if (lw_target_wants(L, target, type)) {
-    int before = s->socket.target.handlers;
+  before = s->socket.target.handlers;
+  below = falls_back(L, s, type, target);
+  if (below || lw_target_wants(L, target, type)) {
     push_event(L, s, conn, type, target, event);
-    called = lw_target_deliver(L, target, type);
+    called = deliver(L, type, target, below);
     if (type == LW_ON_OPEN || s->socket.target.handlers < before)
       update_life(L, s, target); /* nobody may be left who waits */
-  } else if (s->socket.server_side && type != LW_ON_OPEN) {
-    lua_getiuservalue(L, target, LW_SOCKET_SERVER);
-    if (lw_target_wants(L, target + 1, fallback(type))) {
-      push_event(L, s, conn, type, target, event);
-      called = lw_target_deliver(L, target + 1, fallback(type));
-    }
   }
   lua_settop(L, target - 1);
   return called;
@@ -757,7 +775,8 @@ static void set_constants(lua_State *L) {
 /* Names that are worked out: negative numbers in the table of members. */
 static void set_getters(lua_State *L) {
   static const char *const names[] = {NULL,         "url",          "readyState", "protocol",
-                                      "extensions", "bufferedAmount", "binaryType", "lastReceived"};
+                                      "extensions", "bufferedAmount", "binaryType", "lastReceived",
+                                      "lastAlive",  "isPaused"};
   for (int i = 1; i < (int)(sizeof names / sizeof *names); i++) {
     lua_pushinteger(L, -i);
     lua_setfield(L, -2, names[i]);

@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -372,4 +373,9 @@ int lw_accept(const lw_sys *sys, int listener, int no_delay, lw_address *guest) 
     if (!is_guests_own(errno)) return last_error();
   }
   return LW_ERR_SYS(EAGAIN);
+}
+
+int lw_is_readable(const lw_sys *sys, int fd) {
+  struct pollfd look = {.fd = fd, .events = POLLIN};
+  return sys->poll(&look, 1, 0) > 0;
 }

@@ -82,5 +82,8 @@ int lw_listen(const lw_sys *sys, const lw_listen_options *options, lw_address *b
 */
 int lw_accept(const lw_sys *sys, int listener, int no_delay, lw_address *guest);
 
+/* 1 when a read would give something now: bytes, the end, or an error. */
+int lw_is_readable(const lw_sys *sys, int fd);
+
 #pragma GCC visibility pop
 #endif

@@ -36,6 +36,8 @@ struct lw_server {
   void *owner;
   lw_source source;
   lw_timer timer; /* the pause while full; the close timeout */
+  lw_timer beats; /* when to look after the heartbeat */
+  lw_heartbeat heartbeat;
   lw_address address;
   lw_conn_settings settings;
   size_t max_connections;
@@ -52,10 +54,18 @@ struct lw_server {
   uint64_t hash_key;
   int error; /* LW_SERVER_ERROR to be taken */
   unsigned accepting : 1; /* the listener is readable */
+  unsigned timed : 1;     /* `timer` was set and has not fired yet */
   unsigned full : 1;      /* no descriptor was left; said once */
   unsigned closing : 1;
   unsigned closed : 1;    /* LW_SERVER_CLOSED was taken */
 };
+
+/* The seat after this one (the ring's head: the first), or NULL. The heartbeat's mark is nobody's. */
+static lw_seat *after(const lw_server *server, const lw_seat *seat) {
+  lw_seat *next = seat->next;
+  if (next == &server->heartbeat.mark) next = next->next;
+  return next == &server->seats ? NULL : next;
+}
 
 /* ---------------------------------------------------------------- making */
 
@@ -129,6 +139,7 @@ lw_server *lw_server_new(lw_hub *hub, const lw_server_options *options, int kind
   *err = LW_ERR_MEMORY;
   if (!server) return NULL;
   server->seats.next = server->seats.prev = &server->seats;
+  lw_heartbeat_init(&server->heartbeat, &options->heartbeat, &server->seats);
   server->owner = owner;
   server->conn_kind = conn_kind;
   if ((*err = copy_options(server, options)) < 0) goto fail;
@@ -136,6 +147,10 @@ lw_server *lw_server_new(lw_hub *hub, const lw_server_options *options, int kind
   if ((*err = lw_loop_open(hub->loop)) < 0) goto fail;
   if ((*err = fd = lw_listen(hub->loop->sys, &options->listen, &server->address)) < 0) goto fail;
   if ((*err = lw_timer_join(&hub->loop->timers, &server->timer, kind, server)) < 0) goto fail;
+  if ((*err = lw_timer_join(&hub->loop->timers, &server->beats, kind, server)) < 0) {
+    lw_timer_leave(&hub->loop->timers, &server->timer);
+    goto fail;
+  }
   server->hub = hub;
   lw_source_init(&server->source, kind, server);
   server->source.fd = fd;
@@ -166,14 +181,15 @@ void lw_server_detach(lw_server *server) {
   if (!server->hub || !server->hub->loop) return;
   stop_listening(server);
   lw_timer_leave(&server->hub->loop->timers, &server->timer);
+  lw_timer_leave(&server->hub->loop->timers, &server->beats);
   server->hub = NULL;
 }
 
 void lw_server_free(lw_server *server) {
   if (!server) return;
   lw_server_detach(server);
-  while (server->seats.next != &server->seats) {
-    lw_conn *c = server->seats.next->conn;
+  for (lw_seat *seat; (seat = after(server, &server->seats)) != NULL;) {
+    lw_conn *c = seat->conn;
     lw_server_leave(c);
     if (!lw_conn_owner(c)) lw_conn_orphan(c); /* nobody knows it: the loop ends it */
   }
@@ -181,6 +197,13 @@ void lw_server_free(lw_server *server) {
 }
 
 /* -------------------------------------------------------------- its guests */
+
+/* Looks after the heartbeat, and sets when to do so again. */
+static void keep_heartbeat(lw_server *server) {
+  lw_loop *loop = server->hub->loop;
+  int64_t due = lw_heartbeat_look(&server->heartbeat, loop->now);
+  if (due >= 0) lw_timer_set(&loop->timers, &server->beats, due);
+}
 
 static void take_seat(lw_server *server, lw_conn *c) {
   lw_seat *seat = lw_conn_seat(c);
@@ -191,6 +214,8 @@ static void take_seat(lw_server *server, lw_conn *c) {
   seat->prev->next = seat;
   server->seats.prev = seat;
   server->count++;
+  lw_heartbeat_join(seat, server->hub->loop->now);
+  if (!lw_timer_is_set(&server->beats)) keep_heartbeat(server);
 }
 
 static void drop_subscription(lw_server *server, subscription *sub);
@@ -213,12 +238,13 @@ void lw_server_leave(lw_conn *c) {
 }
 
 lw_conn *lw_server_first(const lw_server *server) {
-  return server->seats.next == &server->seats ? NULL : server->seats.next->conn;
+  const lw_seat *first = after(server, &server->seats);
+  return first ? first->conn : NULL;
 }
 
 lw_conn *lw_server_after(const lw_server *server, lw_conn *c) {
-  lw_seat *next = lw_conn_seat(c)->next;
-  return next == &server->seats ? NULL : next->conn;
+  const lw_seat *next = after(server, lw_conn_seat(c));
+  return next ? next->conn : NULL;
 }
 
 /* One too many: told so without reading its request, as long as few are being told. */
@@ -244,6 +270,7 @@ static void pause_accepting(lw_server *server, int err) {
   lw_loop *loop = server->hub->loop;
   lw_source_watch(loop, &server->source, 0);
   lw_timer_set(&loop->timers, &server->timer, lw_loop_clock(loop) + FULL_PAUSE);
+  server->timed = 1;
   if (!server->full) server->error = err;
   server->full = 1;
 }
@@ -264,21 +291,29 @@ static void accept_guests(lw_server *server) {
 
 static void end_all(lw_server *server) {
   lw_seat *seat, *next;
-  for (seat = server->seats.next; seat != &server->seats; seat = next) {
-    next = seat->next;
+  for (seat = after(server, &server->seats); seat; seat = next) {
+    next = after(server, seat);
     lw_conn_end(seat->conn);
   }
 }
 
-void lw_server_ready(lw_server *server, unsigned why) {
-  if (why & LW_READ) server->accepting = 1;
-  if (!(why & LW_DUE)) return;
+/* The pause of a full server is over, or the time to close in. */
+static void time_is_up(lw_server *server) {
+  server->timed = 0;
   if (server->closing) {
     end_all(server);
   } else {
     server->accepting = 1;
     lw_source_watch(server->hub->loop, &server->source, LW_READ);
   }
+}
+
+/* A timer that has fired is not set any more: so the two tell which it was. */
+void lw_server_ready(lw_server *server, unsigned why) {
+  if (why & LW_READ) server->accepting = 1;
+  if (!(why & LW_DUE)) return;
+  if (server->timed && !lw_timer_is_set(&server->timer)) time_is_up(server);
+  if (!server->closing && !lw_timer_is_set(&server->beats)) keep_heartbeat(server);
 }
 
 int lw_server_next(lw_server *server, lw_server_event *event) {
@@ -352,13 +387,14 @@ void lw_server_close(lw_server *server, unsigned code, const void *reason, size_
   if (server->closing || !server->hub) return;
   server->closing = 1;
   stop_listening(server);
-  for (seat = server->seats.next; seat != &server->seats; seat = next) {
-    next = seat->next;
+  for (seat = after(server, &server->seats); seat; seat = next) {
+    next = after(server, seat);
     if (lw_conn_where(seat->conn) >= LW_CONN_OPEN || lw_conn_respond(seat->conn, 503, NULL, body, sizeof body - 1) < 0)
       lw_conn_close(seat->conn, code, reason, n);
   }
   lw_timer_set(&server->hub->loop->timers, &server->timer,
                lw_loop_clock(server->hub->loop) + server->settings.close_timeout);
+  server->timed = 1;
   if (server->count == 0) lw_source_post(server->hub->loop, &server->source, LW_POSTED);
 }
 
@@ -534,7 +570,7 @@ long lw_server_broadcast(lw_server *server, lw_opcode opcode, const void *bytes,
   cast frame = {.opcode = opcode, .bytes = bytes, .n = n};
   int err = 0;
   if (!server->hub) return 0;
-  for (lw_seat *seat = server->seats.next; seat != &server->seats && err == 0; seat = seat->next)
+  for (lw_seat *seat = after(server, &server->seats); seat && err == 0; seat = after(server, seat))
     err = cast_to(server, &frame, seat->conn);
   return end_cast(server, &frame, err);
 }

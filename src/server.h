@@ -8,6 +8,7 @@
 
 #include "conn.h"
 #include "err.h"
+#include "heartbeat.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -23,6 +24,7 @@ typedef struct lw_server_options {
   lw_listen_options listen;
   lw_conn_settings settings;
   size_t max_connections;  /* 0: from the descriptor limit */
+  lw_heartbeat_settings heartbeat;
   const char *resource;    /* the only path served; NULL: any */
   const lw_strings *origins; /* allowed; NULL: the same origin; an item "*" allows any */
   const lw_strings *protocols; /* spoken; NULL: none, or somebody else chooses */
