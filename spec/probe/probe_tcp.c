@@ -2,11 +2,12 @@
 ** probe_tcp.c -- plain TCP for specs: lunawire.probe.tcp, sockets that never block, driven
 ** from the spec while the loop under test turns. Shares no code with the library.
 **
-**   tcp.listen([backlog]) -> listener    .port  :accept() -> peer | nil  :close()
+**   tcp.listen([backlog [, host [, port]]]) -> listener
+**   listener.port  :accept() -> peer | nil  :refuse(boolean)  :fd()  :buffers(n)  :close()
 **   tcp.connect(port [, host]) -> peer
 **   peer:send(bytes) -> number taken | nil, "ECONNRESET"
 **   peer:receive([max]) -> bytes | "" (nothing yet) | nil (the end) | nil, "ECONNRESET"
-**   peer:shutdown()  :reset()  :close()  :buffers(n)
+**   peer:unsent() -> number of bytes  :isReset() -> boolean  :shutdown()  :reset()  :fd()  :buffers(n)  :close()
 */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4, SOCK_NONBLOCK on Linux */
@@ -18,10 +19,15 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#endif
 
 #define LISTENER "lunawire.probe.tcp.listener"
 #define PEER "lunawire.probe.tcp.peer"
@@ -94,14 +100,28 @@ static struct sockaddr_in address_of(lua_State *L, const char *host, int port) {
   return address;
 }
 
-/* listen([backlog]) */
+/*
+** A socket of this address; 0, or -1 with errno. A port that is given may still have its last
+** listener's connections; a free one must not be shared with a listener that refuses.
+*/
+static int take_port(tcp_socket *s, struct sockaddr_in *address) {
+  int shared = address->sin_port != 0;
+  socklen_t size = sizeof *address;
+  if (adopt(s, socket(AF_INET, SOCK_STREAM, 0)) < 0 ||
+      setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) < 0 ||
+      bind(s->fd, (struct sockaddr *)address, size) < 0)
+    return -1;
+  shared = 1; /* from here on, also those it accepts: with whoever takes this port by number */
+  if (setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &shared, sizeof shared) < 0) return -1;
+  return getsockname(s->fd, (struct sockaddr *)address, &size);
+}
+
+/* listen([backlog [, host [, port]]]): on 127.0.0.1 and any free port */
 static int tcp_listen(lua_State *L) {
   int backlog = (int)luaL_optinteger(L, 1, 64);
-  struct sockaddr_in address = address_of(L, "127.0.0.1", 0);
-  socklen_t size = sizeof address;
+  struct sockaddr_in address = address_of(L, luaL_optstring(L, 2, "127.0.0.1"), (int)luaL_optinteger(L, 3, 0));
   tcp_socket *s = new_socket(L, LISTENER);
-  if (adopt(s, socket(AF_INET, SOCK_STREAM, 0)) < 0 || bind(s->fd, (struct sockaddr *)&address, size) < 0 ||
-      listen(s->fd, backlog) < 0 || getsockname(s->fd, (struct sockaddr *)&address, &size) < 0)
+  if (take_port(s, &address) < 0 || listen(s->fd, backlog) < 0)
     return luaL_error(L, "listen: %s", strerror(errno));
   s->port = ntohs(address.sin_port);
   return 1;
@@ -127,6 +147,23 @@ static int listener_accept(lua_State *L) {
     return 1;
   }
   if (adopt(s, fd) < 0) return fail(L, errno);
+  return 1;
+}
+
+/*
+** listener:refuse(true): connections are refused, as where nobody listens, but the port stays
+** ours; those not yet accepted are reset. listener:refuse(false): listens again. Either way
+** the descriptor is another one now.
+*/
+static int listener_refuse(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, LISTENER);
+  struct sockaddr_in address = {.sin_port = 0};
+  socklen_t size = sizeof address;
+  if (getsockname(s->fd, (struct sockaddr *)&address, &size) < 0) return fail(L, errno);
+  close(s->fd);
+  if (take_port(s, &address) < 0) return fail(L, errno);
+  if (!lua_toboolean(L, 2) && listen(s->fd, 64) < 0) return fail(L, errno);
+  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -160,6 +197,25 @@ static int peer_receive(lua_State *L) {
   return 1;
 }
 
+/* peer:unsent(): what the system has taken and not yet put on the wire, since the receiver's window is full. */
+static int peer_unsent(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  int n = 0;
+#ifdef SIOCOUTQNSD
+  if (ioctl(s->fd, SIOCOUTQNSD, &n) < 0) return fail(L, errno);
+#endif
+  lua_pushinteger(L, n);
+  return 1;
+}
+
+/* peer:isReset(): it was, which a receive would tell once everything before is read. */
+static int peer_is_reset(lua_State *L) {
+  tcp_socket *s = luaL_checkudata(L, 1, PEER);
+  struct pollfd one = {.fd = s->fd};
+  lua_pushboolean(L, poll(&one, 1, 0) > 0 && (one.revents & POLLERR));
+  return 1;
+}
+
 /* peer:shutdown(): the end of our stream; receiving goes on. */
 static int peer_shutdown(lua_State *L) {
   tcp_socket *s = luaL_checkudata(L, 1, PEER);
@@ -168,9 +224,19 @@ static int peer_shutdown(lua_State *L) {
   return 1;
 }
 
+/* A listener or a peer. */
+static tcp_socket *check_socket(lua_State *L) {
+  tcp_socket *s = luaL_testudata(L, 1, LISTENER);
+  return s ? s : luaL_checkudata(L, 1, PEER);
+}
+
+static int socket_fd(lua_State *L) {
+  lua_pushinteger(L, check_socket(L)->fd);
+  return 1;
+}
+
 static int socket_close(lua_State *L) {
-  tcp_socket *s = lua_touserdata(L, 1);
-  if (!luaL_testudata(L, 1, LISTENER)) luaL_checkudata(L, 1, PEER);
+  tcp_socket *s = check_socket(L);
   if (s->fd >= 0) close(s->fd);
   s->fd = -1;
   return 0;
@@ -186,9 +252,8 @@ static int peer_reset(lua_State *L) {
 
 /* peer:buffers(n), listener:buffers(n): small ones, so that a reader that does not read is soon felt. */
 static int socket_buffers(lua_State *L) {
-  tcp_socket *s = lua_touserdata(L, 1);
+  tcp_socket *s = check_socket(L);
   int size = (int)luaL_checkinteger(L, 2);
-  if (!luaL_testudata(L, 1, LISTENER)) luaL_checkudata(L, 1, PEER);
   setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
   setsockopt(s->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   return 0;
@@ -210,13 +275,14 @@ static int listener_index(lua_State *L) {
 static const luaL_Reg functions[] = {{"listen", tcp_listen}, {"connect", tcp_connect}, {NULL, NULL}};
 
 static const luaL_Reg listener_methods[] = {
-    {"accept", listener_accept}, {"close", socket_close}, {"buffers", socket_buffers}, {"__gc", socket_close},
-    {NULL, NULL},
+    {"accept", listener_accept}, {"refuse", listener_refuse}, {"fd", socket_fd}, {"close", socket_close},
+    {"buffers", socket_buffers}, {"__gc", socket_close},      {NULL, NULL},
 };
 
 static const luaL_Reg peer_methods[] = {
-    {"send", peer_send},       {"receive", peer_receive},   {"shutdown", peer_shutdown}, {"reset", peer_reset},
-    {"close", socket_close},   {"buffers", socket_buffers}, {"__gc", socket_close},      {NULL, NULL},
+    {"send", peer_send},         {"receive", peer_receive},  {"unsent", peer_unsent}, {"shutdown", peer_shutdown},
+    {"isReset", peer_is_reset},  {"reset", peer_reset},      {"fd", socket_fd},       {"close", socket_close},
+    {"buffers", socket_buffers}, {"__gc", socket_close},     {NULL, NULL},
 };
 
 void probe_tcp(lua_State *L) {
