@@ -110,6 +110,7 @@ function helper.peer(command, seconds)
     file = assert(io.open(output, "rb")),
     rest = "",              -- of a line that is not yet whole
     status = nil,           -- once it has ended and stop() was called
+    suspended = false,      -- see suspend()
   }, Peer)
 end
 
@@ -142,9 +143,22 @@ function Peer:text()
   return helper.read(self.name)
 end
 
--- Sends it (and what it started) a signal by name: "INT", "KILL", ...
+-- Sends it (and what it started) a signal by name: "INT", "KILL", ... One that was started just now
+-- has no group yet, and has started nothing.
 function Peer:signal(name)
-  os.execute(("kill -%s -%d 2>/dev/null"):format(name, self.pid))
+  os.execute(("kill -%s -%d 2>/dev/null || kill -%s %d 2>/dev/null"):format(name, self.pid, name, self.pid))
+end
+
+-- It (and what it started) stands still: it neither runs nor ends, its connections stay.
+function Peer:suspend()
+  self:signal "STOP"
+  self.suspended = true
+end
+
+-- It goes on where it stood.
+function Peer:resume()
+  self:signal "CONT"
+  self.suspended = false
 end
 
 -- Waits until it has ended by itself. Returns its exit status. The loop does not turn meanwhile.
@@ -161,6 +175,7 @@ end
 -- Ends it. Twice is once.
 function Peer:stop()
   if not self.status then self:signal "TERM" end
+  if self.suspended then self:resume() end
   return self:wait()
 end
 

@@ -24,6 +24,7 @@ test  | lua:busted              | lua-busted         | rock:busted      | rock:b
 test  | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
 test  | command:tmux            | tmux               | tmux             | tmux              | tmux           | tmux
 test  | command:timeout         | coreutils          | coreutils        | coreutils         | coreutils      | coreutils
+test  | command:ip              | iproute2           | iproute          | iproute2          | iproute2       | -
 test  | command:node            | nodejs             | nodejs           | nodejs            | nodejs         | node
 test  | command:npm             | npm ca-certificates | nodejs-npm      | npm               | npm            | node
 test  | python:websockets       | python3-websockets | python3-websockets | python-websockets | py3-websockets | -
@@ -55,6 +56,8 @@ found() {
     command:cc)       cc=${CC:-cc} && have "${cc%% *}" ;;
     command:lua)      lua_command >/dev/null ;;
     command:luarocks) have luarocks || have luarocks-5.4 ;;
+    command:ip)       # for network namespaces, which only Linux has; an ordinary PATH may lack sbin
+                      [ "$(uname -s)" != Linux ] || have ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
     command:*)        have "$what" ;;
     header:*)         # shellcheck disable=SC2086
                       echo "#include <$what>" |

@@ -9,7 +9,7 @@
 ** a sanitizer sees every look too late.
 */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* EAI_NODATA, RTLD_NODELETE */
+#define _GNU_SOURCE /* EAI_NODATA, RTLD_NODELETE, setns */
 #endif
 #include "probe.h"
 
@@ -20,6 +20,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -512,6 +513,15 @@ static int sys_name(lua_State *L) {
   return 2;
 }
 
+/* sys.enter(fd): from now on this process makes its sockets in that network namespace (Linux) */
+static int sys_enter(lua_State *L) {
+#ifdef __linux__
+  return result(L, setns(check_fd(L, 1), CLONE_NEWNET));
+#else
+  return failed(L, LW_ERR_SYS(ENOSYS));
+#endif
+}
+
 static int sys_is_socket(lua_State *L) {
   const int answer = lw_sys_real.is_socket(luaL_checkstring(L, 1));
   if (answer < 0) return result(L, answer);
@@ -562,6 +572,7 @@ static const luaL_Reg sys_functions[] = {
     {"abort", sys_abort},
     {"connect", sys_connect},
     {"name", sys_name},
+    {"enter", sys_enter},
     {"isSocket", sys_is_socket},
     {NULL, NULL},
 };
