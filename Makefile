@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 PORT    ?= 8080
 SPECS   ?=
+SEED    ?=
 
 # One directory for one set of compiler and flags: sanitizers build beside the normal build
 # (`make BUILD=build-asan CFLAGS=...`). A change of flags in the same directory rebuilds it.
@@ -125,9 +126,13 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 specs = LUNAWIRE_BUILD='$(abspath $(1))' PYTHON='$(PYTHON)' $(LUA) tools/busted.lua $(2)
 PACKAGES = spec/node_modules/.package-lock.json
 
-.PHONY: test ready-test packages bench
+.PHONY: test torture ready-test packages bench
 test: ready-test         ## install what is missing, build, run the specs (only SPECS if given)
 	@$(call specs,$(BUILD),$(SPECS))
+
+# The files spec/torture/*_torture.lua; SEED=n begins its random cases there, as a failure says.
+torture: ready-test      ## what takes minutes: faults and kills by the hundred (SPECS, SEED=n)
+	@SEED='$(SEED)' $(call specs,$(BUILD),--pattern=_torture $(or $(SPECS),spec/torture))
 
 ready-test:
 	@$(INSTALL) build chat test
@@ -236,4 +241,4 @@ clean:                   ## remove what was built (installed npm packages stay)
 
 help:                    ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS V"
+	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED V"
