@@ -239,6 +239,14 @@ int lw_conn_is_paused(const lw_conn *c) {
   return c->paused;
 }
 
+uint64_t lw_conn_sent(const lw_conn *c) {
+  return c->session.sent;
+}
+
+uint64_t lw_conn_written(const lw_conn *c) {
+  return c->session.sent + c->session.out.length;
+}
+
 int64_t lw_conn_received(const lw_conn *c) {
   return c->received;
 }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char host_key, error_key; /* addresses are registry keys */
+static const char host_key, error_key, own_key; /* addresses are registry keys */
 
 #define LONGEST 1e15 /* milliseconds: far beyond any clock, safe as nanoseconds in 64 bits after clamping */
 
@@ -44,14 +44,51 @@ static void push_error_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
 }
 
-void lw_push_error(lua_State *L, int level, const char *name, const char *message) {
+/* Stack: … the sources of our own files. 1 if this call is of a function in one of them. */
+static int is_own(lua_State *L, lua_Debug *call) {
+  int own;
+  lua_getinfo(L, "S", call);
+  lua_getfield(L, -1, call->source);
+  own = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  return own;
+}
+
+/* Pushes "script.lua:3: ", the nearest place that is not the library's own; "" if there is none. */
+static void push_place(lua_State *L) {
+  lua_Debug call;
+  int level = 1;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &own_key);
+  while (!lua_isnil(L, -1) && lua_getstack(L, level, &call) && is_own(L, &call)) level++;
+  lua_pop(L, 1);
+  luaL_where(L, level);
+}
+
+void lw_own_file(lua_State *L) {
+  lua_Debug call;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &own_key);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &own_key);
+  }
+  if (lua_getstack(L, 1, &call)) {
+    lua_getinfo(L, "S", &call);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, call.source);
+  }
+  lua_pop(L, 1);
+}
+
+void lw_push_error(lua_State *L, const char *name, const char *message) {
   luaL_checkstack(L, 6, "error object");
   lua_createtable(L, 0, 3);
   lua_pushstring(L, name);
   lua_setfield(L, -2, "name");
   lua_pushstring(L, message);
   lua_setfield(L, -2, "message");
-  luaL_where(L, level);
+  push_place(L);
   lua_setfield(L, -2, "where");
   push_error_metatable(L);
   lua_setmetatable(L, -2);
@@ -63,13 +100,7 @@ int lw_raise(lua_State *L, const char *name, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  lw_push_error(L, 1, name, message);
-  lua_error(L);
-  __builtin_unreachable();
-}
-
-int lw_raise_outside(lua_State *L, const char *name, const char *message) {
-  lw_push_error(L, 2, name, message);
+  lw_push_error(L, name, message);
   lua_error(L);
   __builtin_unreachable();
 }

@@ -76,13 +76,13 @@ void *lw_box_test(lua_State *L, int index);
 /* The same, raising TypeError "<class> expected, got …". */
 void *lw_box_check(lua_State *L, int index, const char *name);
 
-/* Pushes an error object whose place is that of `level`, as in luaL_where. */
-void lw_push_error(lua_State *L, int level, const char *name, const char *message);
-/* Raises an error object: `name` as in the browser, `message`, and where the caller stood. */
+/* Pushes an error object: `name` as in the browser, `message`, and the nearest place outside the library's own files. */
+void lw_push_error(lua_State *L, const char *name, const char *message);
+/* The file of the Lua function that called the running one is the library's own. */
+void lw_own_file(lua_State *L);
+/* Raises an error object. */
 int lw_raise(lua_State *L, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
-/* The same for a function that the module's own Lua calls: the place is that one's caller. */
-int lw_raise_outside(lua_State *L, const char *name, const char *message) __attribute__((noreturn));
 /* The same for a negative lw_err of the system or of memory. `what` says what was tried. */
 int lw_raise_err(lua_State *L, const char *what, int err) __attribute__((noreturn));
 /* "nil", "number", … or a class's __name: for messages. */

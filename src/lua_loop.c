@@ -307,12 +307,10 @@ static int begin(lua_State *L) {
   lw_host *host = lw_host_check(L);
   int for_ever = lua_isnoneornil(L, 1);
   lua_Number wait = for_ever ? HUGE_VAL : lua_tonumber(L, 1);
-  if (!for_ever && lua_type(L, 1) != LUA_TNUMBER) {
-    lua_pushfstring(L, "run: milliseconds expected, got %s", lw_typename(L, 1));
-    lw_raise_outside(L, "TypeError", lua_tostring(L, -1));
-  }
-  if (isnan(wait) || wait == -HUGE_VAL) lw_raise_outside(L, "TypeError", "run: milliseconds expected, got no such number");
-  if (host->dispatching) lw_raise_outside(L, "InvalidStateError", "run: called inside a handler");
+  if (!for_ever && lua_type(L, 1) != LUA_TNUMBER)
+    lw_raise(L, "TypeError", "run: milliseconds expected, got %s", lw_typename(L, 1));
+  if (isnan(wait) || wait == -HUGE_VAL) lw_raise(L, "TypeError", "run: milliseconds expected, got no such number");
+  if (host->dispatching) lw_raise(L, "InvalidStateError", "run: called inside a handler");
   host->stopping = 0;
   if (wait == HUGE_VAL) lua_pushnil(L);
   else lua_pushnumber(L, (lua_Number)lw_sys_real.now() / 1e6 + wait);

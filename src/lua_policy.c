@@ -15,12 +15,15 @@
 #define MOST_BYTES 65536 /* of randomBytes: as crypto.getRandomValues in the browser */
 #define MOST_NAMES 256   /* that a mistyped one is compared with */
 
-/* Error(name, message [, level]): the object that a caller's mistake raises; `level` as error's, 1: who calls this. */
+/* ours(): the file that calls this is the library's own, and no mistake found in it is its. */
+static int ours(lua_State *L) {
+  lw_own_file(L);
+  return 0;
+}
+
+/* Error(name, message): the object that a caller's mistake raises. */
 static int new_error(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1), *message = luaL_checkstring(L, 2);
-  lua_Number level = luaL_optnumber(L, 3, 1);
-  if (!(level >= 0 && level < 1000)) level = 0; /* 0: without a place */
-  lw_push_error(L, (int)level, name, message);
+  lw_push_error(L, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
   return 1;
 }
 
@@ -110,7 +113,17 @@ static int warn_of(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {{"Error", new_error},          {"nearest", nearest},
+/* checkClose(code, reason [, serverSide]): raises what close would. */
+static int check_close(lua_State *L) {
+  const char *reason;
+  size_t n;
+  lua_settop(L, 3);
+  lw_check_close(L, 1, lua_toboolean(L, 3), &reason, &n);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"ours", ours},                {"Error", new_error},
+                                     {"nearest", nearest},          {"checkClose", check_close},
                                      {"random", random_number},     {"randomBytes", random_bytes},
                                      {"messageSize", message_size}, {"attempt", attempt},
                                      {"raise", raise_again},        {"warn", warn_of},

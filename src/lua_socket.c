@@ -33,7 +33,7 @@ typedef struct socket_box {
 static const char metatable_key; /* its address is a registry key */
 
 /* Members that are worked out when asked for. */
-enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED, GET_ALIVE, GET_PAUSED,
+enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED, GET_ALIVE, GET_PAUSED, GET_WRITTEN, GET_SENT,
        GET_HANDLER = 100 /* plus the event's type */ };
 
 #define SOCKET_EVENTS                                                                             \
@@ -333,6 +333,8 @@ static int get_member(lua_State *L, const socket_box *s, int member) {
     case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
     case GET_RECEIVED: return push_time(L, s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received);
     case GET_ALIVE: return push_time(L, s->socket.conn ? lw_conn_alive(s->socket.conn) : s->socket.received);
+    case GET_WRITTEN: lua_pushnumber(L, s->socket.conn ? (lua_Number)lw_conn_written(s->socket.conn) : 0); return 1;
+    case GET_SENT: lua_pushnumber(L, s->socket.conn ? (lua_Number)lw_conn_sent(s->socket.conn) : 0); return 1;
     case GET_PAUSED: lua_pushboolean(L, s->socket.conn && lw_conn_is_paused(s->socket.conn)); return 1;
     default: lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER)); return 1;
   }
@@ -772,11 +774,21 @@ static void set_constants(lua_State *L) {
   }
 }
 
+/* clientOptions: the names of a client's options, for who takes them and passes them on. */
+static void set_option_names(lua_State *L) {
+  lua_newtable(L);
+  for (int i = 0; client_known[i].name; i++) {
+    lua_pushstring(L, client_known[i].name);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "clientOptions");
+}
+
 /* Names that are worked out: negative numbers in the table of members. */
 static void set_getters(lua_State *L) {
   static const char *const names[] = {NULL,         "url",          "readyState", "protocol",
                                       "extensions", "bufferedAmount", "binaryType", "lastReceived",
-                                      "lastAlive",  "isPaused"};
+                                      "lastAlive",  "isPaused",     "bytesWritten", "bytesSent"};
   for (int i = 1; i < (int)(sizeof names / sizeof *names); i++) {
     lua_pushinteger(L, -i);
     lua_setfield(L, -2, names[i]);
@@ -819,4 +831,5 @@ void lw_socket_open(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_setfield(L, -4, CLASS);
   lua_pop(L, 2);
+  set_option_names(L);
 }

@@ -2,6 +2,9 @@
 -- The table of contents: what the core does in C is named here, what needs no C is written here.
 -- @module lunawire
 local core = require "lunawire.core"
+local heartbeat = require "lunawire.heartbeat"
+local reconnect = require "lunawire.reconnect"
+core.ours()
 
 local huge = math.huge
 
@@ -9,7 +12,13 @@ local lunawire = {
   _VERSION = "lunawire 0.1.0",
   WebSocket = core.WebSocket,
   WebSocketServer = core.WebSocketServer,
+  ReconnectingWebSocket = reconnect.ReconnectingWebSocket,
+  heartbeat = function(ws, options) return heartbeat.new(ws, options) end,
   CloseCode = core.CloseCode,
+  Error = core.Error,
+  messageSize = core.messageSize,
+  random = core.random,
+  randomBytes = core.randomBytes,
   setTimeout = core.setTimeout,
   setInterval = core.setInterval,
   clearTimeout = core.clearTimeout,
@@ -62,7 +71,7 @@ lunawire.loop = {
 
 -- What later versions will have says so, instead of being nil.
 local absent = {}
-for _, name in ipairs { "ReconnectingWebSocket", "heartbeat", "go", "sleep", "connect", "ArrayBuffer", "Blob" } do
+for _, name in ipairs { "go", "sleep", "connect", "ArrayBuffer", "Blob" } do
   absent[name] = core.absent(name)
 end
 

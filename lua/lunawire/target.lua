@@ -13,6 +13,7 @@
 --
 -- @module lunawire.target
 local core = require "lunawire.core"
+core.ours()
 
 local remove = table.remove
 local attempt, raise = core.attempt, core.raise
@@ -21,12 +22,11 @@ local target = {}
 
 local STATE = {} -- the key, known only here, under which an object keeps its state
 
---- Raises an error object, as a caller's mistake does.
+--- Raises an error object, as a caller's mistake does. Its place is the nearest call from outside the library.
 -- @tparam string name "TypeError" …
 -- @tparam string message
--- @tparam number level as error's: 1 is who calls this, 2 (default) its caller
-function target.mistake(name, message, level)
-  error(core.Error(name, message, (level or 2) + 1), 0)
+function target.mistake(name, message)
+  error(core.Error(name, message), 0)
 end
 local mistake = target.mistake
 
@@ -98,19 +98,19 @@ local function listenerOptions(options)
   if options == nil then return false, false end
   if type(options) == "boolean" then return options, false end
   if type(options) ~= "table" then
-    mistake("TypeError", "listener options: a table expected, got " .. typename(options), 3)
+    mistake("TypeError", "listener options: a table expected, got " .. typename(options))
   end
   return options.capture and true or false, options.once and true or false
 end
 
 local function checkKind(class, kind)
   if type(kind) ~= "string" then
-    mistake("TypeError", "event type: a string expected, got " .. typename(kind), 3)
+    mistake("TypeError", "event type: a string expected, got " .. typename(kind))
   end
   if class.kinds[kind] then return end
   local near = core.nearest(kind, class.events)
   mistake("TypeError", ("%s has no event \"%s\"%s"):format(class.name, kind,
-    near and (" (did you mean \"%s\"?)"):format(near) or ""), 3)
+    near and (" (did you mean \"%s\"?)"):format(near) or ""))
 end
 
 --- The list of listeners for a type, made with the handler's place if there is a handler.
@@ -223,12 +223,12 @@ end
 --- A misspelt handler would never be called: nothing else may begin with "on".
 local function refuse(class, key)
   if class.methods[key] ~= nil or class.members[key] then
-    mistake("TypeError", ("%s's \"%s\" is read-only"):format(class.name, key), 3)
+    mistake("TypeError", ("%s's \"%s\" is read-only"):format(class.name, key))
   end
   if type(key) ~= "string" or key:sub(1, 2) ~= "on" then return end
   local near = core.nearest(key, class.handlerNames)
   mistake("TypeError", ("%s has no handler \"%s\"%s"):format(class.name, key,
-    near and (" (did you mean \"%s\"?)"):format(near) or ""), 3)
+    near and (" (did you mean \"%s\"?)"):format(near) or ""))
 end
 
 local function newindexer(class)
@@ -271,10 +271,10 @@ function target.class(spec)
     class.handlerNames[#class.handlerNames + 1] = name
   end
 
-  function class.state(object, level)
+  function class.state(object)
     local state = type(object) == "table" and rawget(object, STATE)
     if not state or state.class ~= class then
-      mistake("TypeError", ("%s expected, got %s"):format(class.name, typename(object)), (level or 2) + 1)
+      mistake("TypeError", ("%s expected, got %s"):format(class.name, typename(object)))
     end
     return state
   end

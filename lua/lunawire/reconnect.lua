@@ -1,0 +1,437 @@
+--- ReconnectingWebSocket: a WebSocket that comes back.
+--
+-- Each attempt is one WebSocket, whose whole life is told: `open`, messages, `error`, `close`. Then either that was
+-- the end, and readyState is 3, or `reconnecting` follows and, after a wait, the next attempt. There is never more
+-- than one WebSocket, nor more than one wait, for one object:
+--
+--                 constructor, reconnect()
+--                          |
+--                          v       open
+--     +------------> connecting --------> open --------+
+--     |                    |  failed       |   lost    |  close()
+--     |  the time is over, |               |           v
+--     |  reconnect()       v               v        closing
+--     +---------------- waiting <----------+           |
+--                          |                           |
+--                          |  close(), or no retry     |  its close
+--                          +-----------> closed <------+
+--
+-- @module lunawire.reconnect
+local backoff = require "lunawire.backoff"
+local core = require "lunawire.core"
+local heartbeat = require "lunawire.heartbeat"
+local option = require "lunawire.option"
+local outbox = require "lunawire.outbox"
+local target = require "lunawire.target"
+core.ours()
+
+local huge = math.huge
+local event, mistake = target.event, target.mistake
+
+local CONNECTING, OPEN, CLOSING, CLOSED = 0, 1, 2, 3
+
+-- Answers to the handshake, and close codes, after which the same attempt would end the same way.
+local fatalStatus = { [401] = true, [403] = true, [404] = true, [410] = true }
+local fatalCode = { [1002] = true, [1010] = true }
+
+local known = {
+  { "minDelay", "duration", 1000 },
+  { "maxDelay", "duration", 30000 },
+  { "factor", "factor", 1.6 },
+  { "jitter", "fraction", 0.5 },
+  { "minUptime", "duration", 5000 },
+  { "maxRetries", "limit", huge },
+  { "maxQueuedMessages", "limit", 1000 },
+  { "maxQueuedBytes", "limit", 16 * 1024 * 1024 },
+  { "shouldReconnect", "function" },
+  { "heartbeat", { "a table, true or false", function(value) return type(value) == "table" or type(value) == "boolean" end } },
+}
+
+local ReconnectingWebSocket
+
+-- An attempt -----------------------------------------------------------------------------------------------------
+
+local lose -- (state, closeEvent)
+
+local function clearTimer(state)
+  if state.timer then state.world.clearTimeout(state.timer) end
+  state.timer = nil
+end
+
+--- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`.
+local function sendQueue(state)
+  local inner = state.inner
+  while state.queue.count > 0 and inner.readyState == OPEN do
+    local message = state.queue:take()
+    local go = inner:send(message.data, message.options)
+    message.ends = inner.bytesWritten
+    state.flight:put(message)
+    if not go and not state.stopped then return false end
+  end
+  return true
+end
+
+--- A sender that was told to wait while there was no connection may go on.
+local function payDrain(state)
+  if not state.owesDrain or state.phase ~= "open" then return true end
+  state.owesDrain = false
+  return ReconnectingWebSocket.try(state.object, event("drain", { target = state.object }))
+end
+
+local function onopen(state, opened)
+  state.phase, state.openedAt = "open", state.world.now()
+  opened.target = state.object
+  state.opening = true -- what the handler sends goes before what has waited: it may have to say who we are
+  local fine, problem = ReconnectingWebSocket.try(state.object, opened)
+  state.opening = false
+  if state.phase == "open" and sendQueue(state) and fine then fine, problem = payDrain(state) end
+  if not fine then core.raise(problem) end
+end
+
+local function ondrain(state, drained)
+  if not sendQueue(state) then return end
+  state.owesDrain = false
+  drained.target = state.object
+  ReconnectingWebSocket.fire(state.object, drained)
+end
+
+local function forward(state)
+  local object, fire = state.object, ReconnectingWebSocket.fire
+  return function(happened)
+    happened.target = object
+    state.flight:trim(state.inner.bytesSent) -- what has left by now need not be kept
+    fire(object, happened)
+  end
+end
+
+local function listen(state, inner)
+  inner.onopen = function(opened) onopen(state, opened) end
+  inner.ondrain = function(drained) ondrain(state, drained) end
+  inner.onclose = function(closed) lose(state, closed) end
+  inner.onerror = function(failed)
+    state.failure = failed
+    failed.target = state.object
+    ReconnectingWebSocket.fire(state.object, failed)
+  end
+  inner.onmessage = forward(state)
+  inner.onping = forward(state)
+  inner.onpong = forward(state)
+end
+
+local function ask(value)
+  if type(value) == "function" then return value() end
+  return value
+end
+
+local function newSocket(state)
+  local inner = state.world.WebSocket(ask(state.address), ask(state.protocols), state.options)
+  state.inner, state.url = inner, inner.url
+  inner.binaryType = state.binaryType
+  if state.paused then inner:pause() end
+  listen(state, inner)
+  if state.heartbeat then heartbeat.new(inner, state.heartbeat, state.world) end
+end
+
+--- The address could not be told, or was none: an attempt that failed before it began.
+local function failUnborn(state, problem)
+  local message = "connect: " .. tostring(type(problem) == "table" and problem.message or problem)
+  state.timer = nil
+  state.failure = event("error", { target = state.object, message = message, code = "url" })
+  local fine, err = ReconnectingWebSocket.try(state.object, state.failure)
+  if state.phase == "connecting" then
+    lose(state, event("close", { code = 1006, reason = "", wasClean = false }), fine, err)
+  elseif not fine then
+    core.raise(err)
+  end
+end
+
+--- The next attempt, now. Never raises: nobody may stand above who could take it.
+local function connect(state)
+  clearTimer(state)
+  state.phase, state.failure, state.openedAt = "connecting", nil, nil
+  local fine, problem = pcall(newSocket, state)
+  if not fine then state.timer = state.world.setTimeout(failUnborn, 0, state, problem) end
+end
+
+-- Its end ----------------------------------------------------------------------------------------------------------
+
+--- What will follow this close: true for another attempt. Also returns an error of shouldReconnect's.
+local function decide(state, closed)
+  local failure = state.failure
+  if state.stopped then return false, true end
+  if state.again then return true, true end
+  if state.retryCount >= state.settings.maxRetries then return false, true end
+  local again = not (fatalCode[closed.code] or failure and (fatalStatus[failure.status] or failure.code == "protocol"))
+  local should = state.settings.shouldReconnect
+  if not should then return again, true end
+  local fine, answer = pcall(should, closed, state.retryCount + 1)
+  if not fine then return again, false, answer end
+  if answer == nil then return again, true end
+  return answer and true or false, true
+end
+
+--- Waits for the next attempt, and says so.
+local function wait(state, closed)
+  local delay = state.again and 0 or backoff(state.settings, state.retryCount + 1, closed, state.failure, state.world.random)
+  state.again = false
+  state.retryCount = state.retryCount + 1
+  state.timer = state.world.setTimeout(connect, delay, state)
+  return ReconnectingWebSocket.try(state.object,
+    event("reconnecting", { target = state.object, attempt = state.retryCount, delay = delay }))
+end
+
+--- What was accepted and will never be sent counts on, and is kept no longer.
+local function dropQueue(state)
+  state.lost = state.lost + state.queue.bytes
+  state.queue:clear()
+end
+
+--- Keeps the first of several errors for the end, when all has been done.
+local function keep(errors, fine, problem)
+  if fine then return end
+  if errors.any then return core.warn(problem) end
+  errors.any, errors.first = true, problem
+end
+
+--- An attempt has ended, opened or not. What it accepted and did not hand to the system waits for the next.
+function lose(state, closed, ...)
+  local errors, world = {}, state.world
+  if select("#", ...) > 0 then keep(errors, ...) end
+  if state.inner then
+    state.flight:trim(state.inner.bytesSent) -- of the others none was ever whole on the other side
+    state.queue:putBack(state.flight:takeAll())
+    state.protocol, state.extensions = state.inner.protocol, state.inner.extensions
+    state.lastReceived = state.inner.lastReceived
+  end
+  state.inner = nil
+  if state.openedAt and world.now() - state.openedAt >= state.settings.minUptime then state.retryCount = 0 end
+  closed.error = state.failure
+  closed.unsent = state.queue.bytes
+  local again, fine, problem = decide(state, closed)
+  keep(errors, fine, problem)
+  state.phase = again and "waiting" or "closed"
+  if not again then dropQueue(state) end
+  closed.target = state.object
+  keep(errors, ReconnectingWebSocket.try(state.object, closed))
+  if state.phase == "waiting" and state.stopped then
+    state.phase = "closed" -- by the handler, which has heard its close
+    dropQueue(state)
+  end
+  if state.phase == "waiting" then keep(errors, wait(state, closed)) end
+  if errors.any then core.raise(errors.first) end
+end
+
+--- close() between two attempts: nothing is there to be closed, but its end is told.
+local function tellEnd(state, reason, unsent)
+  ReconnectingWebSocket.fire(state.object,
+    event("close", { target = state.object, code = 1006, reason = reason, wasClean = false, unsent = unsent }))
+end
+
+-- Members ----------------------------------------------------------------------------------------------------------
+
+local members, setters, methods = {}, {}, { CONNECTING = CONNECTING, OPEN = OPEN, CLOSING = CLOSING, CLOSED = CLOSED }
+
+function members.url(state) return state.url end
+
+function members.readyState(state)
+  if state.phase == "closed" then return CLOSED end
+  if state.phase == "closing" then return CLOSING end
+  if state.phase == "open" then return state.inner.readyState == CLOSED and CLOSING or state.inner.readyState end
+  return CONNECTING
+end
+
+--- A member of the socket there is, or as it was on the last one.
+local function ofSocket(name)
+  members[name] = function(state)
+    if state.inner then return state.inner[name] end
+    return state[name]
+  end
+end
+ofSocket "protocol"
+ofSocket "extensions"
+ofSocket "lastReceived"
+
+function members.lastAlive(state) return state.inner and state.inner.lastAlive or state.lastReceived end
+function members.isPaused(state) return state.paused end
+function members.binaryType(state) return state.binaryType end
+function members.retryCount(state) return state.retryCount end
+function members.queuedMessages(state) return state.queue.count end
+
+function members.bufferedAmount(state)
+  return state.queue.bytes + state.lost + (state.inner and state.inner.bufferedAmount or 0)
+end
+
+function setters.binaryType(state, value)
+  if state.inner then
+    state.inner.binaryType = value -- which checks it
+  elseif value ~= "string" then
+    mistake("NotSupportedError", ("binaryType \"%s\" is not available in this build"):format(tostring(value)))
+  end
+  state.binaryType = value
+end
+
+--- What is queued must not change with the caller's table.
+local function copied(options)
+  if type(options) ~= "table" then return options end
+  local copy = {}
+  for name, value in pairs(options) do copy[name] = value end
+  return copy
+end
+
+local function enqueue(state, data, options, size)
+  local queue, settings = state.queue, state.settings
+  if queue.count >= settings.maxQueuedMessages then
+    mistake("QuotaExceededError", ("send: %d messages are queued already (option \"maxQueuedMessages\")"):format(queue.count))
+  end
+  if queue.bytes + size > settings.maxQueuedBytes then
+    mistake("QuotaExceededError", ("send: %d bytes do not fit beside the %d that are queued (option \"maxQueuedBytes\")")
+      :format(size, queue.bytes))
+  end
+  queue:put { data = data, options = copied(options), size = size }
+end
+
+--- Sends now, or as soon as there is a connection. See WebSocket's; raises QuotaExceededError when the queue is full.
+function methods.send(object, data, options)
+  local state = ReconnectingWebSocket.state(object)
+  local inner = state.inner
+  if state.phase == "open" and inner.readyState == OPEN and (state.queue.count == 0 or state.opening) then
+    local go = inner:send(data, options)
+    state.flight:trim(inner.bytesSent)
+    state.flight:put { data = data, options = copied(options), size = #data, ends = inner.bytesWritten }
+    return go
+  end
+  local size = core.messageSize(data, options)
+  if state.stopped or state.phase == "closed" then
+    state.lost = state.lost + size
+    return false
+  end
+  enqueue(state, data, options, size)
+  local go = state.queue.bytes < (state.options.highWaterMark or 1024 * 1024)
+  if not go then state.owesDrain = true end
+  return go
+end
+
+--- Ends it for good, in every state. What is queued goes first if there is a connection; else `close` says how much
+-- was `unsent`.
+function methods.close(object, code, reason)
+  local state = ReconnectingWebSocket.state(object)
+  core.checkClose(code, reason)
+  if state.stopped or state.phase == "closed" then return end
+  state.stopped = true
+  if state.inner then
+    if state.phase == "open" then sendQueue(state) end
+    state.phase = "closing"
+    state.inner:close(code, reason)
+  elseif state.timer then -- and not inside the close of the last attempt, which is its end then
+    local unsent = state.queue.bytes
+    clearTimer(state)
+    dropQueue(state)
+    state.phase = "closed"
+    state.world.setTimeout(tellEnd, 0, state, reason or "", unsent)
+  end
+end
+
+--- Connects anew, now: what there is (an attempt, a connection, a wait) is given up. Returns true, or false once
+-- close() was called.
+function methods.reconnect(object)
+  local state = ReconnectingWebSocket.state(object)
+  if state.stopped then return false end
+  state.retryCount = 0
+  if not state.inner then
+    connect(state)
+  elseif not state.again then
+    state.again = true
+    state.inner:terminate "reconnect"
+  end
+  return true
+end
+
+--- Drops the connection there is, at once; then it comes back, as after any loss.
+function methods.terminate(object, reason)
+  local state = ReconnectingWebSocket.state(object)
+  if state.inner then state.inner:terminate(reason) end
+end
+
+function methods.ping(object, data)
+  local state = ReconnectingWebSocket.state(object)
+  if state.inner then return state.inner:ping(data) end
+  if state.phase ~= "closed" then mistake("InvalidStateError", "ping: the connection is not open") end
+end
+
+function methods.pause(object)
+  local state = ReconnectingWebSocket.state(object)
+  state.paused = true
+  if state.inner then state.inner:pause() end
+end
+
+function methods.resume(object)
+  local state = ReconnectingWebSocket.state(object)
+  state.paused = false
+  if state.inner then state.inner:resume() end
+end
+
+local stateNames = { [0] = "connecting", "open", "closing", "closed" }
+
+ReconnectingWebSocket = target.class {
+  name = "ReconnectingWebSocket",
+  events = { "open", "message", "error", "close", "ping", "pong", "drain", "reconnecting" },
+  members = members,
+  setters = setters,
+  methods = methods,
+  tostring = function(state)
+    local name = state.phase == "waiting" and "waiting" or stateNames[members.readyState(state)]
+    return ("ReconnectingWebSocket (%s): %s"):format(name, state.url)
+  end,
+}
+
+-- Constructor --------------------------------------------------------------------------------------------------------
+
+--- Options `heartbeat`: false: none; true, nil: as it comes; a table: checked here, at once.
+local function readHeartbeat(value)
+  if value == false then return nil end
+  return heartbeat.read(value ~= true and value or nil) and (type(value) == "table" and copied(value) or {})
+end
+
+--- A WebSocket that comes back. `url` and `protocols` may be functions, asked at each attempt.
+-- Raises SyntaxError for a URL that does not parse, TypeError for options that are wrong.
+local function new(world, url, protocols, options)
+  local settings, passed = option.read("ReconnectingWebSocket", options, known, core.clientOptions)
+  local state = {
+    world = world,              -- now, random, timers, flush and WebSocket: specs have their own
+    address = url,              -- as given: a string or a function
+    protocols = protocols,
+    settings = settings,
+    options = passed,           -- of each WebSocket
+    heartbeat = readHeartbeat(settings.heartbeat),
+    phase = "connecting",       -- connecting, open, closing, waiting, closed
+    inner = nil,                -- the WebSocket, while there is one
+    timer = nil,                -- the wait for the next attempt
+    stopped = false,            -- close() was called
+    again = false,              -- reconnect() was called: no wait this time
+    opening = false,            -- `open` is being told
+    owesDrain = false,          -- a send was answered with false while there was no connection
+    openedAt = nil,             -- when the attempt there is, or was last, came to be open
+    failure = nil,              -- its `error` event
+    retryCount = 0,             -- attempts since the last connection that lasted
+    paused = false,
+    binaryType = "string",
+    queue = outbox.new(),       -- accepted while there was no connection
+    flight = outbox.new(),      -- given to the WebSocket, and perhaps not yet to the system
+    lost = 0,                   -- bytes that were accepted and will never be sent
+    url = type(url) == "string" and url or "",
+    protocol = "",
+    extensions = "",
+    lastReceived = nil,
+  }
+  local object = ReconnectingWebSocket.new(state)
+  if type(url) == "function" then connect(state) else newSocket(state) end
+  return object
+end
+
+--- The class over a world of one's own: `now`, `random`, `setTimeout`, `clearTimeout`, `setInterval`, `flush`, `WebSocket`.
+local function class(world)
+  local metatable = { __call = function(_, ...) return new(world, ...) end }
+  return setmetatable({ CONNECTING = CONNECTING, OPEN = OPEN, CLOSING = CLOSING, CLOSED = CLOSED }, metatable)
+end
+
+return { class = class, ReconnectingWebSocket = class(core) }
