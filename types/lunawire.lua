@@ -4,7 +4,7 @@
 
 ---An error for a caller's mistake. `tostring` gives where, name and message.
 ---@class lunawire.Error
----@field name "SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"|"NotSupportedError"|"SystemError"|"MemoryError"
+---@field name "QuotaExceededError"|"SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"|"NotSupportedError"|"SystemError"|"MemoryError"
 ---@field message string
 ---@field where string
 
@@ -27,10 +27,12 @@ function Event:stopImmediatePropagation() end
 ---@field reason string
 ---@field wasClean boolean both Close frames went and the connection ended after them
 ---@field name string the code's name, or that of its range
+---@field unsent? integer of a ReconnectingWebSocket: bytes accepted and not handed to the system whole. They go out with the next connection, unless this was the end (`readyState` 3)
+---@field error? lunawire.ErrorEvent of a ReconnectingWebSocket: the `error` of the same attempt
 
 ---@class lunawire.ErrorEvent: lunawire.Event
 ---@field message string what was tried, on what, and why it failed
----@field code "dns"|"refused"|"timeout"|"network"|"http"|"protocol"|"slow"|"aborted"|"memory"|"system"
+---@field code "url"|"dns"|"refused"|"timeout"|"network"|"http"|"protocol"|"slow"|"aborted"|"memory"|"system"
 ---@field closeCode? integer what a peer that broke the protocol was told
 ---@field status? integer of an answer that refused the handshake
 ---@field headers? table<string, string> of that answer
@@ -53,6 +55,10 @@ function Event:stopImmediatePropagation() end
 ---@field bufferedAmount integer bytes queued and not handed to the system, framing excluded
 ---@field binaryType "string"
 ---@field lastReceived? number `lunawire.now()` when bytes last came
+---@field lastAlive? number `lunawire.now()` of the last sign of life: bytes came, the peer took some of a full send buffer, or bytes wait unread now
+---@field isPaused boolean
+---@field bytesWritten integer bytes of the stream so far, framing and all: sent and queued
+---@field bytesSent integer of these, handed to the system
 ---@field onopen? fun(event: lunawire.Event)
 ---@field onmessage? fun(event: lunawire.MessageEvent)
 ---@field onerror? fun(event: lunawire.ErrorEvent)
@@ -141,6 +147,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field maxConnections? integer from the descriptor limit
 ---@field maxHeaderSize? integer 16 KiB
 ---@field maxHeaderCount? integer 100
+---@field heartbeat? boolean|{ interval?: number, timeout?: number } default 30000 and 10000 ms: each client gets a ping every interval, and is ended when no byte comes for timeout after it; false: none
 
 ---@class lunawire.Request
 ---@field method string
@@ -226,6 +233,58 @@ function WebSocketServer:addEventListener(type, fn, options) end
 ---@param options? { capture?: boolean }
 function WebSocketServer:removeEventListener(type, fn, options) end
 
+---@class lunawire.HeartbeatOptions
+---@field interval? number 20000 ms between two beats
+---@field timeout? number 10000 ms for a sign of life after a beat
+---@field message? string a text to send instead of a ping frame (RFC 6455, 5.5.2)
+---@field reply? string|fun(text: string): boolean what answers it and is not delivered; `"pong"` for `"ping"`
+
+---@class lunawire.Heartbeat
+---@field latency? number ms from the last answered beat to its pong or reply
+local Heartbeat = {}
+---Stops it for good; the connection is left alone. Twice is once.
+function Heartbeat:stop() end
+
+---@class lunawire.ReconnectingEvent: lunawire.Event
+---@field target lunawire.ReconnectingWebSocket
+---@field attempt integer 1 for the first after a loss
+---@field delay number ms until then
+
+---@class lunawire.ReconnectingOptions: lunawire.ClientOptions
+---@field minDelay? number 1000 ms before the first retry
+---@field maxDelay? number 30000 ms
+---@field factor? number 1.6: each wait is so many times the last
+---@field jitter? number 0.5: each wait is uniform in [d * (1 - jitter), d]
+---@field minUptime? number 5000 ms a connection must last to begin the count anew
+---@field maxRetries? number math.huge
+---@field maxQueuedMessages? integer 1000
+---@field maxQueuedBytes? integer 16 MiB
+---@field shouldReconnect? fun(event: lunawire.CloseEvent, attempt: integer): boolean? nil: as it would be without; a refusal with 401, 403, 404 or 410, a broken protocol and the close codes 1002 and 1010 end it
+---@field heartbeat? boolean|lunawire.HeartbeatOptions
+
+---A WebSocket that comes back: every member of WebSocket, over one connection after the other.
+---`close` is told for each connection and each failed attempt; then either `readyState` is 3, or `reconnecting` follows.
+---@class lunawire.ReconnectingWebSocket: lunawire.WebSocket
+---@field retryCount integer attempts since the last connection that lasted
+---@field queuedMessages integer
+---@field onreconnecting? fun(event: lunawire.ReconnectingEvent)
+local ReconnectingWebSocket = {}
+---Sends now, or with the next connection. Raises QuotaExceededError when the queue is full, TypeError for what cannot be sent.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return boolean go false: wait for `drain` before sending more
+function ReconnectingWebSocket:send(data, options) end
+---Ends it for good, in every state.
+---@param code? integer
+---@param reason? string
+function ReconnectingWebSocket:close(code, reason) end
+---Connects anew, now: an attempt, a connection or a wait there is is given up.
+---@return boolean false once close() was called
+function ReconnectingWebSocket:reconnect() end
+---Drops the connection there is; then it comes back.
+---@param reason? string
+function ReconnectingWebSocket:terminate(reason) end
+
 ---What setTimeout, setInterval and watch return; also for `<close>` variables.
 ---@class lunawire.Handle
 local Handle = {}
@@ -238,6 +297,7 @@ function Handle:close() end
 ---@field _VERSION string
 ---@field WebSocket fun(url: string, protocols?: string|string[], options?: lunawire.ClientOptions): lunawire.WebSocket
 ---@field WebSocketServer fun(options: lunawire.ServerOptions): lunawire.WebSocketServer
+---@field ReconnectingWebSocket fun(url: string|(fun(): string), protocols?: string|string[]|(fun(): string|string[]|nil), options?: lunawire.ReconnectingOptions): lunawire.ReconnectingWebSocket
 ---@field CloseCode lunawire.CloseCode
 ---@field onerror? fun(err: any, source: any, traceback: string) gets an error raised in a handler
 ---@field loop { pollfd: (fun(): integer?), events: (fun(): string), timeout: (fun(): number?) } for cqueues and its like; seconds
@@ -288,6 +348,29 @@ function lunawire.watch(fd, mode, fn) end
 ---@param name "INT"|"TERM"|"HUP"|string
 ---@param fn? function
 function lunawire.onsignal(name, fn) end
+---A heartbeat on any WebSocket, client or server side; it begins when the socket is open and ends with it.
+---Raises TypeError for options that are wrong.
+---@param ws lunawire.WebSocket
+---@param options? lunawire.HeartbeatOptions
+---@return lunawire.Heartbeat
+function lunawire.heartbeat(ws, options) end
+---The object that a caller's mistake raises, for layers of one's own.
+---@param name string
+---@param message string
+---@return lunawire.Error
+function lunawire.Error(name, message) end
+---The bytes of the message `send` would make; raises what send raises.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return integer
+function lunawire.messageSize(data, options) end
+---A number in [0, 1) from the system's random source; `math.random` and its seed are left alone.
+---@return number
+function lunawire.random() end
+---n random bytes, at most 65536.
+---@param n integer
+---@return string
+function lunawire.randomBytes(n) end
 ---Monotonic milliseconds.
 ---@return number
 function lunawire.now() end
