@@ -1,0 +1,460 @@
+--- The server's end of a delivery that survives: the sessions of all clients, present and away, over a
+-- WebSocketServer. Sockets that did not agree on the subprotocol are left alone.
+-- @module lunawire.reliable_hub
+local check = require "lunawire.reliable_check"
+local core = require "lunawire.core"
+local links = require "lunawire.reliable_link"
+local target = require "lunawire.target"
+
+local max = math.max
+local keep = check.keep
+local event, mistake, typename = target.event, target.mistake, target.typename
+
+local MiB = 1024 * 1024
+
+local known = {
+  { "restore", "function" },
+  { "sessionTimeout", "duration", 60000 },
+  { "helloTimeout", "duration", 10000 },
+  { "maxQueuedBytes", "count", MiB },
+  { "maxQueuedMessages", "count", 10000 }, -- so that empty ones are bounded, too
+  { "maxDeferred", "count", 1000 },
+  { "maxSessions", "count", 10000 },
+}
+
+local Hub, Session -- the classes, below
+
+-- A line is one socket that speaks the protocol: { hub, socket, request, session, over, timer }. A session has at
+-- most one, a line has none before its hello.
+
+-- Telling ----------------------------------------------------------------------------------------------------------
+
+--- To the session's own handler, or the hub's when it has none.
+local function tell(session, errors, kind, fields)
+  fields.target, fields.session = session.object, session.object
+  local object = session.object
+  if Session.wants(object, kind) then return keep(errors, Session.try(object, event(kind, fields))) end
+  keep(errors, Hub.try(session.hub.object, event(kind, fields)))
+end
+
+local function tellHub(hub, errors, kind, fields)
+  fields.target = hub.object
+  keep(errors, Hub.try(hub.object, event(kind, fields)))
+end
+
+-- The next turn ----------------------------------------------------------------------------------------------------
+
+--- Sends one acknowledgement for all that came, and tells of the sessions that ended.
+local function turn(hub)
+  local due, ended, errors = hub.due, hub.ended, {}
+  hub.turnTimer, hub.due, hub.ended = nil, {}, {}
+  for _, session in ipairs(due) do
+    session.listed = false
+    local data = session.link:acknowledgement()
+    if data and session.line then session.line.socket:send(data) end
+  end
+  for _, session in ipairs(ended) do tell(session, errors, "end", { reason = session.over }) end
+  check.raise(errors)
+end
+
+local function turnLater(hub)
+  hub.turnTimer = hub.turnTimer or core.setTimeout(turn, 0, hub)
+end
+
+local function acknowledgeLater(session)
+  if session.listed or not session.link.due then return end
+  session.listed = true
+  session.hub.due[#session.hub.due + 1] = session
+  turnLater(session.hub)
+end
+
+-- Away -------------------------------------------------------------------------------------------------------------
+
+-- The sessions without a line, the one away longest first: hub.oldest → later → hub.latest. All wait equally long, so
+-- one timer serves them all.
+
+local finish
+
+local function expire(hub)
+  hub.awayTimer = nil
+  local now, timeout = core.now(), hub.options.sessionTimeout
+  while hub.oldest and hub.oldest.since + timeout <= now do finish(hub.oldest, "expired") end
+  if hub.oldest then
+    hub.awayTimer = core.setTimeout(expire, max(0, hub.oldest.since + timeout - now), hub)
+  end
+end
+
+local function goAway(session)
+  local hub, latest = session.hub, session.hub.latest
+  session.since, session.earlier, session.later = core.now(), latest, nil
+  if latest then latest.later = session else hub.oldest = session end
+  hub.latest = session
+  hub.awayTimer = hub.awayTimer or core.setTimeout(expire, hub.options.sessionTimeout, hub)
+end
+
+local function comeBack(session)
+  if not session.since then return end
+  local hub, earlier, later = session.hub, session.earlier, session.later
+  if earlier then earlier.later = later else hub.oldest = later end
+  if later then later.earlier = earlier else hub.latest = earlier end
+  session.since, session.earlier, session.later = nil, nil, nil
+  if not hub.oldest then
+    core.clearTimeout(hub.awayTimer)
+    hub.awayTimer = nil
+  end
+end
+
+-- Lines and sessions -----------------------------------------------------------------------------------------------
+
+--- The line says nothing more to us. The session it had, or nil.
+local function cut(line)
+  local session = line.session
+  line.over, line.session = true, nil
+  core.clearTimeout(line.timer)
+  if not session then return nil end
+  session.line, session.paused = nil, false
+  session.link:begin()
+  return session
+end
+
+--- The line is lost: its session waits for the next.
+local function lose(line, errors, code, reason)
+  local session = cut(line)
+  if not session then return end
+  goAway(session)
+  tell(session, errors, "away", { code = code, reason = reason })
+end
+
+--- Ends a session, for "closed", "expired", "overflow" or "server". Its `end` is told next turn. The line it had.
+function finish(session, reason)
+  if session.over then return nil end
+  local hub, line = session.hub, session.line
+  session.over = reason
+  if line then cut(line) end
+  comeBack(session)
+  hub.sessions[session.link.session] = nil
+  hub.count = hub.count - 1
+  session.link:forget(math.huge)
+  hub.ended[#hub.ended + 1] = session
+  turnLater(hub)
+  return line
+end
+
+--- The client is broken: it hears so, and its session waits for a better one.
+local function refuse(line, reason)
+  local session, errors = line.session, {}
+  lose(line, errors, 3000, reason)
+  line.over = true
+  line.socket:close(3000, reason)
+  tellHub(line.hub, errors, "error", { code = "protocol", message = reason, session = session and session.object })
+  check.raise(errors)
+end
+
+--- How far this client's messages are known, from the application; false behind it when that went wrong, and errors.
+local function restore(hub, id)
+  local ask, errors, number, done = hub.options.restore, {}, 0, false
+  if not ask then return 0, true, errors end
+  keep(errors, core.attempt(hub.object, function()
+    local answer = ask(id) or 0
+    if type(answer) ~= "number" or answer < 0 or answer >= 2 ^ 53 or answer % 1 ~= 0 then
+      mistake("TypeError", "restore: a whole number expected, got " .. typename(answer))
+    end
+    number, done = tonumber(("%d"):format(answer)), true
+  end))
+  return number, done, errors
+end
+
+local function hex(bytes)
+  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
+end
+
+local function create(hub, id, received)
+  local session = {
+    hub = hub,
+    link = links.new(id, hex(core.randomBytes(8)), received),
+    line = nil,     -- while it is there
+    request = nil,  -- of its last line
+    since = nil,    -- when it went away, while it is; with its neighbours in that order
+    earlier = nil,
+    later = nil,
+    listed = false, -- in hub.due
+    paused = false, -- its socket, until what is deferred has become less
+    over = nil,     -- why it ended
+  }
+  Session.new(session)
+  hub.sessions[id] = session
+  hub.count = hub.count + 1
+  return session
+end
+
+--- Makes room for one more session; false if all are there.
+local function makeRoom(hub)
+  if hub.count < hub.options.maxSessions then return true end
+  if not hub.oldest then return false end
+  finish(hub.oldest, "overflow")
+  return true
+end
+
+--- The session a hello asks for, made if it is unknown; nil when the line was closed instead.
+local function sessionFor(line, id)
+  local hub = line.hub
+  local session = hub.sessions[id]
+  if session then return session, false end
+  local received, done, errors = restore(hub, id)
+  local code, reason = 1013, "too many sessions"
+  if not done then code, reason = 1011, "the session could not be restored" end
+  if done and makeRoom(hub) then return create(hub, id, received), true end
+  cut(line)
+  line.socket:close(code, reason)
+  check.raise(errors)
+  return nil
+end
+
+local function readLess(session)
+  local waiting, most = #session.link.deferred, session.hub.options.maxDeferred
+  if not session.line then return end
+  if not session.paused and waiting >= most then
+    session.paused = true
+    session.line.socket:pause()
+  elseif session.paused and waiting <= most / 2 then
+    session.paused = false
+    session.line.socket:resume()
+  end
+end
+
+--- The session's line from now on; an older one ends.
+local function attach(session, line)
+  local older = session.line
+  if older then
+    session.line = nil
+    older.session, older.over = nil, true
+    older.socket:close(3001, "another connection took this session over")
+    session.paused = false
+  end
+  comeBack(session)
+  session.line, session.request, line.session = line, line.request, session
+end
+
+local function welcome(line, hello, greeting)
+  local hub = line.hub
+  core.clearTimeout(line.timer)
+  local session, fresh = sessionFor(line, hello.session)
+  if not session then return end
+  local link = session.link
+  local continued, problem = link:meet(hello)
+  if continued == nil then return refuse(line, problem) end -- a fresh session refuses no hello
+  attach(session, line)
+  line.socket:send(link:hello())
+  link:write(line.socket)
+  readLess(session)
+  local errors, fields = {}, { continued = continued, greeting = greeting, request = line.request }
+  if fresh then
+    fields.session = session.object
+    tellHub(hub, errors, "session", fields)
+  else
+    tell(session, errors, "resume", fields)
+  end
+  check.raise(errors)
+end
+
+-- What sockets say -------------------------------------------------------------------------------------------------
+
+--- event:defer(): `session:acknowledge(number)` will say when it is taken for good.
+local function defer(incoming)
+  local session = Session.state(incoming.session)
+  if session.over then return end
+  if not session.link:defer(incoming.number) then
+    mistake("InvalidStateError", "defer: only inside the handler of this message")
+  end
+end
+
+local function dispatch(line, kind, value, payload, binary)
+  local session, errors = line.session, {}
+  local what, more = session.link:take(kind, value)
+  if not what then return refuse(line, more) end
+  if what == "message" then
+    tell(session, errors, "message", { data = payload, binary = binary, number = value, defer = defer })
+    readLess(session)
+  elseif what == "note" then
+    tell(session, errors, "note", { data = payload, binary = binary })
+  elseif what == "end" then
+    finish(session, "closed")
+    line.socket:close(1000)
+  end
+  acknowledgeLater(session)
+  check.raise(errors)
+end
+
+local function heard(line, incoming)
+  incoming:stopImmediatePropagation()
+  if line.over then return end
+  local kind, value, payload = links.parse(incoming.data, incoming.binary)
+  if not kind then return refuse(line, value) end
+  if line.session then return dispatch(line, kind, value, payload, incoming.binary) end
+  if kind ~= "hello" then return refuse(line, "a hello was due") end
+  return welcome(line, value, payload)
+end
+
+local function closed(line, closing)
+  local errors = {}
+  lose(line, errors, closing.code, closing.reason)
+  line.over = true
+  check.raise(errors)
+end
+
+local function drained(line)
+  if not line.session then return end
+  line.session.link.full = false
+  line.session.link:write(line.socket)
+end
+
+local function failed(line, problem)
+  local session, errors = line.session, {}
+  tellHub(line.hub, errors, "error", {
+    code = problem.code, message = problem.message, session = session and session.object,
+  })
+  check.raise(errors)
+end
+
+local function connected(hub, connection)
+  local socket = connection.socket
+  if socket.protocol ~= links.protocol then return end
+  connection:stopImmediatePropagation()
+  local line = {
+    hub = hub,
+    socket = socket,
+    request = connection.request,
+    session = nil, -- after its hello
+    over = false,  -- nothing more is heard or said
+    timer = nil,   -- its hello is due by then
+  }
+  line.timer = core.setTimeout(function()
+    line.over = true
+    socket:close(1013, "no hello in time") -- it may be slow, not broken: it may come back
+  end, hub.options.helloTimeout)
+  local listeners = { message = heard, close = closed, drain = drained, error = failed }
+  for kind, listener in pairs(listeners) do
+    socket:addEventListener(kind, function(incoming) return listener(line, incoming) end, { capture = true })
+  end
+end
+
+local function serverClosed(hub)
+  for _, session in pairs(hub.sessions) do finish(session, "server") end
+end
+
+-- The classes ------------------------------------------------------------------------------------------------------
+
+local methods = {}
+
+--- Sends data that will be kept until the client has it, here or away. False if the session has ended.
+function methods.send(object, data, options)
+  local session = Session.state(object)
+  local link, limits = session.link, session.hub.options
+  local size = core.messageSize(data, options)
+  if size > limits.maxQueuedBytes then
+    mistake("QuotaExceededError", ("send: %d bytes are more than maxQueuedBytes (%d)"):format(size, limits.maxQueuedBytes))
+  end
+  if session.over then return false end
+  if link.bytes + size > limits.maxQueuedBytes or link:count() >= limits.maxQueuedMessages then
+    local line = finish(session, "overflow")
+    if line then line.socket:close(1013, "too much is not acknowledged") end
+    return false
+  end
+  local binary = options == "binary" or type(options) == "table" and options.binary or false
+  link:add { number = nil, data = data, binary = binary, at = 0, receipt = nil }
+  if session.line then link:write(session.line.socket) end
+  return true
+end
+
+--- Sends data that is lost if the line is. True if it was handed to the socket.
+function methods.note(object, data, options)
+  local session = Session.state(object)
+  core.messageSize(data, options)
+  if not session.line or session.line.socket.readyState ~= 1 then return false end
+  session.line.socket:send(links.note(data), options)
+  return true
+end
+
+--- Ends the session: the client hears so, and does not come back.
+function methods.close(object, code, reason)
+  local session = Session.state(object)
+  check.closing(code, reason, true)
+  local line = finish(session, "server")
+  if not line then return end
+  line.socket:send(links.farewell)
+  line.socket:close(code or 1000, reason)
+end
+
+--- The messages deferred up to this number are taken for good.
+function methods.acknowledge(object, n)
+  local session = Session.state(object)
+  if type(n) ~= "number" then
+    mistake("TypeError", "acknowledge: a number expected, got " .. typename(n))
+  end
+  if session.over then return end
+  session.link:release(n)
+  readLess(session)
+  acknowledgeLater(session)
+end
+
+Session = target.class {
+  name = "ReliableSession",
+  events = { "resume", "message", "note", "away", "end" },
+  members = {
+    id = function(session) return session.link.session end,
+    socket = function(session) return session.line and session.line.socket end,
+    request = function(session) return session.request end,
+    received = function(session) return session.link.received end,
+    unacknowledged = function(session) return session.link:count() end,
+    bufferedAmount = function(session) return session.link.bytes end,
+    ended = function(session) return session.over end,
+  },
+  methods = methods,
+}
+
+Hub = target.class {
+  name = "ReliableServer",
+  events = { "session", "resume", "message", "note", "away", "end", "error" },
+  members = {
+    count = function(hub) return hub.count end,
+  },
+  methods = {
+    --- The sessions, present and away; safe against closing on the way.
+    each = function(object)
+      local all, i = {}, 0
+      for _, session in pairs(Hub.state(object).sessions) do all[#all + 1] = session end
+      return function()
+        repeat i = i + 1 until not all[i] or not all[i].over
+        return all[i] and all[i].object
+      end
+    end,
+  },
+}
+
+local server = {}
+
+--- The sessions of a WebSocketServer whose `protocols` have ours.
+function server.new(socketServer, options)
+  local isObject = type(socketServer) == "userdata" or type(socketServer) == "table"
+  if not isObject or not socketServer.addEventListener or not socketServer.each then
+    mistake("TypeError", "reliable.server: a WebSocketServer expected, got " .. typename(socketServer))
+  end
+  options = check.options("reliable.server", options, known)
+  local hub = {
+    options = options,
+    sessions = {},   -- by id
+    count = 0,
+    oldest = nil,    -- of those away
+    latest = nil,
+    due = {},        -- sessions with an acknowledgement to send
+    ended = {},      -- sessions whose end is not told
+    turnTimer = nil, -- for both
+    awayTimer = nil, -- the oldest expires
+  }
+  local object = Hub.new(hub)
+  socketServer:addEventListener("connection", function(connection) return connected(hub, connection) end, { capture = true })
+  socketServer:addEventListener("close", function() return serverClosed(hub) end)
+  return object
+end
+
+return server
