@@ -3,6 +3,7 @@
 
 local desk = require "spec.server_helper"
 local foreign = require "spec.foreign"
+local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local reliable = require "lunawire.reliable"
 local target = require "lunawire.target"
@@ -140,6 +141,34 @@ describe("a reliable server", function()
     assert.equal(SESSION, session.id)
     assert.equal(4, session.received)
     assert.equal(1, hub.count)
+    peer:close()
+  end)
+
+  it("keeps to the bytes in docs/reliable.md", function()
+    local server, hub = serve()
+    local peer, epoch, place = wire.client(server.port, SPOKEN), nil, nil
+    function hub.onmessage(event)
+      event.session:send "hello"
+      event.session:send("\0\255", "binary")
+    end
+    local frames = 0
+    local example = helper.read(helper.root .. "/docs/reliable.md"):match "\n### By bytes\n.-\n```\n(.-)```"
+    example = example:gsub("\n  ", " ")
+    for who, dump in example:gmatch "(%l+) [^\n]-  ?(8[12] [%x ]+)\n" do
+      local bytes = foreign.bytes((dump:gsub("%s", "")))
+      frames = frames + 1
+      if who == "client" then
+        peer:send(bytes)
+      else
+        local got = peer:read(#bytes)
+        place = place or bytes:find("5eed0f00d5eed0f0", 1, true)
+        epoch = epoch or got:sub(place, place + 15)
+        assert.equal(bytes, (got:gsub(epoch, "5eed0f00d5eed0f0")))
+      end
+    end
+    assert.equal(7, frames)
+    local session = hub:each()()
+    wire.await(function() return session.unacknowledged == 0 end)
     peer:close()
   end)
 
@@ -447,6 +476,8 @@ describe("a reliable server", function()
   it("hands on notes", function()
     local server, _, log = serve()
     local peer = visit(server)
+    local raw = {}
+    log.events[1].session.socket.onmessage = function(event) raw[1] = event.data end
     assert.is_true(log.events[1].session:note "they write")
     assert.is_true(log.events[1].session:note("\0", "binary"))
     assert.equal("text note\nthey write", heard(peer))
@@ -455,6 +486,7 @@ describe("a reliable server", function()
     peer:frame { "binary", payload = "note\n\255" }
     desk.heard(log, "note", 2)
     assert.same({ "session false ", "note I write", "note \255" }, log)
+    assert.same({}, raw)
     wire.settle()
     assert.equal("", peer.bytes) -- nothing is acknowledged
     peer:close()
@@ -480,6 +512,34 @@ describe("a reliable server", function()
     desk.heard(log, "end closed")
     assert.equal(0, hub.count)
     assert.same({ "session false ", "end closed" }, { log[#log - 1], log[#log] })
+  end)
+
+  it("forgets those that are away one after the other, whoever of them comes back", function()
+    local server, hub, log = serve { sessionTimeout = 150 }
+    local peers, epochs = {}, {}
+    local function say(i, epoch)
+      peers[i] = wire.client(server.port, SPOKEN)
+      texts(peers[i], ("hello %s%d %s 0 1\n"):format(SESSION, i, epoch))
+      epochs[i] = heard(peers[i]):match "^text hello %w+ (%x+)"
+    end
+    for i = 1, 5 do say(i, "-") end
+    for _, i in ipairs { 3, 1, 5, 2, 4 } do gone(peers[i], log) end
+    for _, i in ipairs { 5, 3, 4 } do say(i, epochs[i]) end -- from the middle, the head, the tail
+    desk.heard(log, "end", 2)
+    desk.turns(200)
+    local ends = {}
+    for i, words in ipairs(log) do
+      if words == "end expired" then ends[#ends + 1] = log.events[i].session.id:sub(-1) end
+    end
+    assert.same({ "1", "2" }, ends)
+    assert.equal(3, hub.count)
+    for _, i in ipairs { 4, 5, 3 } do gone(peers[i], log) end
+    desk.heard(log, "end", 5)
+    ends = {}
+    for i, words in ipairs(log) do
+      if words == "end expired" then ends[#ends + 1] = log.events[i].session.id:sub(-1) end
+    end
+    assert.same({ "1", "2", "4", "5", "3" }, ends)
   end)
 
   it("does not forget one that came back in time", function()
@@ -904,6 +964,29 @@ describe("a reliable client", function()
     next:close()
   end)
 
+  it("gives up each in its time", function()
+    local link, log = start { maxAge = 80 }
+    local one, two = link:send "one", nil
+    lunawire.setTimeout(function() two = link:send "two" end, 40)
+    wire.await(function() return one.error end)
+    assert.is_nil(two.error)
+    wire.await(function() return two.error end)
+    desk.heard(log, "drain")
+  end)
+
+  it("waits for nothing when there is nothing to give up", function()
+    local link, log = start({ maxAge = 3600000 }, true)
+    link:send "one"
+    local peer = welcome()
+    heard(peer)
+    assert.is_true(lunawire.timeout() > 3500000)
+    texts(peer, "ack 1\n")
+    desk.heard(log, "drain")
+    wire.settle()
+    assert.is_true((lunawire.timeout() or 0) < 60000)
+    peer:close()
+  end)
+
   it("keeps no more than it may", function()
     local link = start { maxQueuedMessages = 3, maxQueuedBytes = 10, maxMessageSize = 8 }
     desk.raises("QuotaExceededError", "9 bytes are more than maxMessageSize (8)", link.send, link, ("x"):rep(9))
@@ -998,6 +1081,30 @@ describe("a reliable client", function()
     local second, again = reliable.client(socket), newLog()
     note(again, second, { "close" })
     desk.heard(again, "close 1006")
+  end)
+
+  it("waits for the socket to drain, and sends all in the end", function()
+    local socket = lunawire.WebSocket(place.url, reliable.protocol, { highWaterMark = 64 * 1024 })
+    local link = reliable.client(socket, { session = SESSION })
+    local peer = welcome()
+    wire.await(function() return link.connected end)
+    peer.reading = false
+    local payload, most = ("x"):rep(16 * 1024), 0
+    for _ = 1, 600 do
+      link:send(payload, "binary")
+      most = math.max(most, socket.bufferedAmount)
+    end
+    wire.settle()
+    assert.is_true(most < 128 * 1024, most)
+    assert.equal(600 * #payload, link.bufferedAmount)
+    peer.reading = true
+    for n = 1, 600 do
+      local frame = peer:next()
+      assert.equal(("message %d\n"):format(n), frame.payload:sub(1, -#payload - 1))
+    end
+    texts(peer, "ack 600\n")
+    wire.await(function() return link.unacknowledged == 0 end)
+    peer:close()
   end)
 
   it("calls every receipt, whatever one of them raises", function()

@@ -375,4 +375,161 @@ function lunawire.randomBytes(n) end
 ---@return number
 function lunawire.now() end
 
+-- Delivery that survives the line: `require "lunawire.reliable"`, docs/reliable.md -----------------------------------
+
+---@class lunawire.reliable
+---@field protocol string the subprotocol both ends must agree on: `"lunawire.reliable.1"`
+local reliable = {}
+---A link over a socket that asks for `reliable.protocol`: a WebSocket for one connection, or a ReconnectingWebSocket.
+---@param ws lunawire.WebSocket
+---@param options? lunawire.ReliableClientOptions
+---@return lunawire.ReliableLink
+function reliable.client(ws, options) end
+---The sessions of a server whose `protocols` have `reliable.protocol`.
+---@param server lunawire.WebSocketServer
+---@param options? lunawire.ReliableServerOptions
+---@return lunawire.ReliableServer
+function reliable.server(server, options) end
+
+---@class lunawire.ReliableClientOptions
+---@field greeting? string|fun(): string text with each hello
+---@field session? string 16 to 64 of A-Z a-z 0-9 _ -; 128 random bits
+---@field maxQueuedMessages? integer 1000
+---@field maxQueuedBytes? integer 16 MiB
+---@field maxMessageSize? integer 1 MiB - 32
+---@field maxAge? number milliseconds until a message is given up; none
+---@field helloTimeout? number 10000
+
+---@class lunawire.Receipt
+---@field number integer changes at most once, at the first `ready`
+---@field acknowledged boolean
+---@field error? { name: "TimeoutError"|"AbortError"|"NetworkError", message: string }
+---@field ondone? fun(receipt: lunawire.Receipt)
+
+---@class lunawire.ReadyEvent: lunawire.Event
+---@field target lunawire.ReliableLink
+---@field continued boolean false: what the server had sent before is unknown to it
+
+---@class lunawire.NumberedEvent: lunawire.Event
+---@field data string
+---@field binary boolean
+---@field number integer
+
+---@class lunawire.ReliableLink
+---@field unacknowledged integer
+---@field bufferedAmount integer bytes of these
+---@field session string
+---@field connected boolean the hellos of this line are exchanged
+---@field onready? fun(event: lunawire.ReadyEvent)
+---@field onmessage? fun(event: lunawire.NumberedEvent)
+---@field onnote? fun(event: { target: lunawire.ReliableLink, data: string, binary: boolean })
+---@field onlost? fun(event: { target: lunawire.ReliableLink, code: integer, reason: string })
+---@field ondrain? fun(event: lunawire.Event) nothing is unacknowledged any more
+---@field onerror? fun(event: { target: lunawire.ReliableLink, code: "protocol"|"taken"|"tooBig", message: string })
+---@field onclose? fun(event: lunawire.CloseEvent) nobody comes back
+local ReliableLink = {}
+---Keeps a message until it is acknowledged, with or without a line. Raises QuotaExceededError for what does not fit,
+---InvalidStateError once closed.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@param fn? fun(receipt: lunawire.Receipt)
+---@return lunawire.Receipt
+function ReliableLink:send(data, options, fn) end
+---Lost if the line is.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return boolean sent
+function ReliableLink:note(data, options) end
+---Ends the session; the socket closes for good.
+---@param code? integer
+---@param reason? string
+function ReliableLink:close(code, reason) end
+---@param type "ready"|"message"|"note"|"lost"|"drain"|"error"|"close"
+---@param fn fun(event: table)
+---@param options? { once?: boolean, capture?: boolean }
+function ReliableLink:addEventListener(type, fn, options) end
+---@param type string
+---@param fn fun(event: table)
+---@param options? { capture?: boolean }
+function ReliableLink:removeEventListener(type, fn, options) end
+
+---@class lunawire.ReliableServerOptions
+---@field restore? fun(session: string): integer? the number of its last message in a journal
+---@field sessionTimeout? number 60000 milliseconds away
+---@field helloTimeout? number 10000
+---@field maxQueuedBytes? integer 1 MiB for each session
+---@field maxQueuedMessages? integer 10000
+---@field maxDeferred? integer 1000
+---@field maxSessions? integer 10000
+
+---@class lunawire.SessionEvent: lunawire.Event
+---@field session lunawire.ReliableSession
+---@field greeting string
+---@field request lunawire.Request
+---@field continued boolean
+
+---@class lunawire.SessionMessageEvent: lunawire.NumberedEvent
+---@field session lunawire.ReliableSession
+---@field defer fun(event: lunawire.SessionMessageEvent) `session:acknowledge(number)` will say when it is taken for good
+
+---@class lunawire.ReliableHandlers
+---@field onresume? fun(event: lunawire.SessionEvent)
+---@field onmessage? fun(event: lunawire.SessionMessageEvent)
+---@field onnote? fun(event: { session: lunawire.ReliableSession, data: string, binary: boolean })
+---@field onaway? fun(event: { session: lunawire.ReliableSession, code: integer, reason: string })
+---@field onend? fun(event: { session: lunawire.ReliableSession, reason: "closed"|"expired"|"overflow"|"server" })
+
+---@class lunawire.ReliableServer: lunawire.ReliableHandlers
+---@field count integer sessions, present and away
+---@field onsession? fun(event: lunawire.SessionEvent)
+---@field onerror? fun(event: { session?: lunawire.ReliableSession, code: string, message: string })
+local ReliableServer = {}
+---The sessions; safe against closing on the way.
+---@return fun(): lunawire.ReliableSession?
+function ReliableServer:each() end
+---@param type "session"|"resume"|"message"|"note"|"away"|"end"|"error"
+---@param fn fun(event: table)
+---@param options? { once?: boolean, capture?: boolean }
+function ReliableServer:addEventListener(type, fn, options) end
+---@param type string
+---@param fn fun(event: table)
+---@param options? { capture?: boolean }
+function ReliableServer:removeEventListener(type, fn, options) end
+
+---Its handlers come before the server's.
+---@class lunawire.ReliableSession: lunawire.ReliableHandlers
+---@field id string
+---@field socket? lunawire.WebSocket nil while away
+---@field request lunawire.Request of its last line
+---@field received integer the number of the last message taken
+---@field unacknowledged integer
+---@field bufferedAmount integer bytes of these
+---@field ended? "closed"|"expired"|"overflow"|"server"
+local ReliableSession = {}
+---Keeps a message until it is acknowledged, here or away. Raises QuotaExceededError for one over `maxQueuedBytes`.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return boolean kept false: the session has ended
+function ReliableSession:send(data, options) end
+---Lost if the line is.
+---@param data string
+---@param options? "binary"|{ binary?: boolean }
+---@return boolean sent
+function ReliableSession:note(data, options) end
+---Those deferred up to this number are taken for good.
+---@param number integer
+function ReliableSession:acknowledge(number) end
+---Ends the session; the client does not come back.
+---@param code? integer
+---@param reason? string
+function ReliableSession:close(code, reason) end
+---@param type "resume"|"message"|"note"|"away"|"end"
+---@param fn fun(event: table)
+---@param options? { once?: boolean, capture?: boolean }
+function ReliableSession:addEventListener(type, fn, options) end
+---@param type string
+---@param fn fun(event: table)
+---@param options? { capture?: boolean }
+function ReliableSession:removeEventListener(type, fn, options) end
+
 return lunawire

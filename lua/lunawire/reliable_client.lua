@@ -61,7 +61,6 @@ local function expire(state)
   local gone = state.link:expire(core.now() - state.options.maxAge)
   arm(state)
   if gone[1] then
-    state.link:write(state.socket) -- a skip, if they never went
     settle(state, errors, gone, core.Error("TimeoutError", ("not acknowledged within %g ms"):format(state.options.maxAge), 0))
     if state.link:count() == 0 then tell(state, errors, "drain") end
   end

@@ -24,8 +24,8 @@ local known = {
 
 local Hub, Session -- the classes, below
 
--- A line is one socket that speaks the protocol: { hub, socket, request, session, over, timer }. A session has at
--- most one, a line has none before its hello.
+-- A line is one socket that speaks the protocol: { hub, socket, request, session, timer }. A session has at most one,
+-- a line has none before its hello. A line that was closed says nothing more: its socket sees to that.
 
 -- Telling ----------------------------------------------------------------------------------------------------------
 
@@ -106,10 +106,10 @@ end
 
 -- Lines and sessions -----------------------------------------------------------------------------------------------
 
---- The line says nothing more to us. The session it had, or nil.
+--- Takes a line from its session. The session it had, or nil.
 local function cut(line)
   local session = line.session
-  line.over, line.session = true, nil
+  line.session = nil
   core.clearTimeout(line.timer)
   if not session then return nil end
   session.line, session.paused = nil, false
@@ -144,7 +144,6 @@ end
 local function refuse(line, reason)
   local session, errors = line.session, {}
   lose(line, errors, 3000, reason)
-  line.over = true
   line.socket:close(3000, reason)
   tellHub(line.hub, errors, "error", { code = "protocol", message = reason, session = session and session.object })
   check.raise(errors)
@@ -226,8 +225,7 @@ end
 local function attach(session, line)
   local older = session.line
   if older then
-    session.line = nil
-    older.session, older.over = nil, true
+    older.session = nil
     older.socket:close(3001, "another connection took this session over")
     session.paused = false
   end
@@ -287,7 +285,6 @@ end
 
 local function heard(line, incoming)
   incoming:stopImmediatePropagation()
-  if line.over then return end
   local kind, value, payload = links.parse(incoming.data, incoming.binary)
   if not kind then return refuse(line, value) end
   if line.session then return dispatch(line, kind, value, payload, incoming.binary) end
@@ -298,7 +295,6 @@ end
 local function closed(line, closing)
   local errors = {}
   lose(line, errors, closing.code, closing.reason)
-  line.over = true
   check.raise(errors)
 end
 
@@ -325,11 +321,9 @@ local function connected(hub, connection)
     socket = socket,
     request = connection.request,
     session = nil, -- after its hello
-    over = false,  -- nothing more is heard or said
     timer = nil,   -- its hello is due by then
   }
   line.timer = core.setTimeout(function()
-    line.over = true
     socket:close(1013, "no hello in time") -- it may be slow, not broken: it may come back
   end, hub.options.helloTimeout)
   local listeners = { message = heard, close = closed, drain = drained, error = failed }

@@ -367,7 +367,6 @@ class ReliableLink {
     let n = this.#first - 1;
     while (n + 1 < this.#next && this.#queue.get(n + 1).at + maxAge <= Date.now()) n += 1;
     const entries = this.#forget(n);
-    this.#write();
     this.#settle(entries, new LinkError("TimeoutError", `not acknowledged within ${maxAge} ms`));
     if (this.#over || this.unacknowledged === 0 || this.#ageTimer) return;
     const oldest = this.#queue.get(this.#first).at;
