@@ -353,6 +353,55 @@ describe("a hello", function()
   end)
 end)
 
+describe("whatever a hostile peer says", function()
+  local words = { "hello", "message", "ack", "skip", "note", "end", "resend", "" }
+  local numbers = { "0", "1", "2", "3", "4", "5", "01", "-1", "1e9", "9007199254740991", "9007199254740992", "x", "" }
+  local rests = { "\n", "\n", "\nhi", "", "\n\0\255", "\r\n" }
+
+  it("nothing is raised, nothing grows, and a refusal changes nothing", function()
+    local state, refused, taken = 20260101, 0, 0
+    local function pick(list)
+      state = (state * 1103515245 + 12345) % 2147483648
+      return list[math.floor(state / 65536) % #list + 1]
+    end
+    local booleans = { true, false, false, false }
+    for _ = 1, 200 do
+      local link = opened()
+      add(link, "a", "b", "c")
+      link:output()
+      for _ = 1, 100 do
+        local header = pick(words)
+        if header == "hello" then
+          header = ("hello %s %s %s %s"):format(pick { SESSION, SESSION, "short" }, pick { "e1", "-", "e0" }, pick(numbers),
+            pick(numbers))
+        elseif header ~= "note" and header ~= "end" or pick { 1, 2, 3, 4 } == 1 then
+          header = header .. " " .. pick(numbers)
+        end
+        local kind, value = links.parse(header .. pick(rests), pick(booleans))
+        local before = { link.received, link.first, link.sent, link.bytes, link:taken() }
+        local result
+        if kind == "hello" then
+          if pick(booleans) then link:begin() end
+          result = link:meet(value)
+        elseif kind then
+          result = link:take(kind, value)
+        end
+        if result == nil then
+          refused = refused + 1
+          assert.same(before, { link.received, link.first, link.sent, link.bytes, link:taken() })
+        else
+          taken = taken + 1
+          if result == "message" and pick(booleans) then link:defer(value) end
+        end
+        link:acknowledgement()
+        assert.is_true(link:count() <= 3 and #link.deferred <= 100)
+        assert.is_true(link.received <= 9007199254740991 and link:taken() <= link.received)
+      end
+    end
+    assert.is_true(refused > 5000 and taken > 2000, refused .. " " .. taken)
+  end)
+end)
+
 -- --- two ends and the world between them ---------------------------------------------------------------------------
 
 -- Two ends over a line that is cut at any moment, with whatever is under way lost. The server may lose its memory, the

@@ -515,7 +515,7 @@ describe("a reliable server", function()
   end)
 
   it("forgets those that are away one after the other, whoever of them comes back", function()
-    local server, hub, log = serve { sessionTimeout = 150 }
+    local server, hub, log = serve { sessionTimeout = 500 }
     local peers, epochs = {}, {}
     local function say(i, epoch)
       peers[i] = wire.client(server.port, SPOKEN)
@@ -526,7 +526,7 @@ describe("a reliable server", function()
     for _, i in ipairs { 3, 1, 5, 2, 4 } do gone(peers[i], log) end
     for _, i in ipairs { 5, 3, 4 } do say(i, epochs[i]) end -- from the middle, the head, the tail
     desk.heard(log, "end", 2)
-    desk.turns(200)
+    desk.turns(600)
     local ends = {}
     for i, words in ipairs(log) do
       if words == "end expired" then ends[#ends + 1] = log.events[i].session.id:sub(-1) end
@@ -543,11 +543,11 @@ describe("a reliable server", function()
   end)
 
   it("does not forget one that came back in time", function()
-    local server, hub, log = serve { sessionTimeout = 120 }
+    local server, hub, log = serve { sessionTimeout = 400 }
     local first, epoch = visit(server)
     gone(first, log)
     local second = visit(server, ("%s %s 0 1"):format(SESSION, epoch))
-    desk.turns(200)
+    desk.turns(500)
     assert.equal(1, hub.count)
     second:reset()
     desk.heard(log, "end expired")
@@ -928,19 +928,19 @@ describe("a reliable client", function()
   end)
 
   it("drops a line on which no hello comes in time, and tries again", function()
-    local _, _, socket = start { helloTimeout = 30 }
+    local _, _, socket = start { helloTimeout = 200 }
     local peer = accept()
     heard(peer)
     peer:finish()
     peer = welcome()
-    desk.turns(60)
+    desk.turns(300)
     assert.equal(1, socket.readyState)
     assert.equal(2, socket:dials())
     peer:close()
   end)
 
   it("gives up what is too old", function()
-    local link, log = start { maxAge = 40 }
+    local link, log = start { maxAge = 200 }
     local one = link:send "one"
     local peer = welcome()
     assert.equal("text message 1\none", heard(peer))
@@ -951,12 +951,11 @@ describe("a reliable client", function()
     desk.heard(log, "drain")
     peer:reset()
     desk.heard(log, "lost")
-    link:send "two"
     local three
-    lunawire.setTimeout(function() three = link:send "three" end, 30)
+    link:send("two", nil, function() three = link:send "three" end)
     local next = accept()
     assert.equal("text hello 0123456789abcdef e1 0 2\n", heard(next))
-    desk.turns(50)
+    wire.await(function() return three end) -- the second is given up between the hellos
     texts(next, "hello " .. SESSION .. " e1 1 1\n")
     assert.same({ "text skip 2\n", "text message 3\nthree" }, { heard(next), heard(next) })
     texts(next, "ack 3\n")
@@ -965,9 +964,9 @@ describe("a reliable client", function()
   end)
 
   it("gives up each in its time", function()
-    local link, log = start { maxAge = 80 }
+    local link, log = start { maxAge = 300 }
     local one, two = link:send "one", nil
-    lunawire.setTimeout(function() two = link:send "two" end, 40)
+    lunawire.setTimeout(function() two = link:send "two" end, 150)
     wire.await(function() return one.error end)
     assert.is_nil(two.error)
     wire.await(function() return two.error end)
@@ -1121,6 +1120,20 @@ describe("a reliable client", function()
     assert.equal(1, done)
     assert.same({ { "first", link }, { "second", link } }, errors)
     peer:close()
+  end)
+
+  it("lets an error out of run, value and type unchanged, when nobody takes it", function()
+    local link = start { maxAge = 20 }
+    local problem, done = {}, 0
+    for _ = 1, 3 do link:send("x", nil, function()
+      done = done + 1
+      if done == 2 then error(problem) end
+    end) end
+    local fine, err = pcall(lunawire.run, 5000)
+    assert.is_false(fine)
+    assert.equal(problem, err)
+    assert.equal(3, done)
+    assert.equal(0, link.unacknowledged)
   end)
 
   it("goes on when a handler raises", function()
