@@ -113,6 +113,13 @@ describe("a message of the wire", function()
   end
 end)
 
+describe("a header line", function()
+  it("has at most 256 bytes, whatever it says", function()
+    assert.equal("a malformed hello", select(2, links.parse("hello " .. ("x"):rep(250) .. "\n", false)))
+    assert.equal("a header line of more than 256 bytes", select(2, links.parse("hello " .. ("x"):rep(251) .. "\n", false)))
+  end)
+end)
+
 describe("what comes after the hellos", function()
   it("is taken in order, once", function()
     local link = opened()
@@ -192,6 +199,10 @@ describe("what comes after the hellos", function()
     assert.equal("message", link:take("message", 42))
     assert.equal("skip", link:take("skip", 1))
     assert.equal(42, link.received)
+    link:take("message", 43)
+    link:defer(43)
+    link:take("skip", 44) -- nobody waits for the deferred one any more
+    assert.equal("ack 44\n", link:acknowledgement())
   end)
 end)
 
@@ -251,6 +262,24 @@ describe("a hello", function()
     assert.equal(2, #entries)
     assert.equal("hello 0123456789abcdef e1 0 3\n", link:hello())
     assert.same({ "message 3\nc" }, outputs(link))
+  end)
+
+  it("takes over from a line that was slow", function()
+    local link = opened()
+    local sent = {}
+    local socket = { readyState = 1, send = function(_, data)
+      sent[#sent + 1] = data
+      return false
+    end }
+    add(link, "a", "b")
+    link:write(socket)
+    link:write(socket)
+    assert.same({ "message 1\na" }, sent)
+    link:take("message", 1)
+    assert.is_true(meets(link, "e1", 0, 1))
+    assert.is_nil(link:acknowledgement()) -- the hello said it
+    link:write(socket)
+    assert.same({ "message 1\na", "message 1\na" }, sent)
   end)
 
   it("of a client that knows another memory does not count what that had sent", function()

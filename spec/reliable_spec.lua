@@ -246,6 +246,7 @@ describe("a reliable server", function()
     end }
     local peer, _, received = visit(server, SESSION .. " 00112233aabbccdd 0 41")
     assert.equal(42, received)
+    assert.equal("42", tostring(log.events[1].session.received))
     texts(peer, "message 42\nknown", "message 43\nnew")
     assert.equal("text ack 43\n", heard(peer))
     assert.same({ "session false ", "message 43 new" }, log)
@@ -368,6 +369,15 @@ describe("a reliable server", function()
     peer:close()
   end)
 
+  it("leaves a line alone that did", function()
+    local server = serve { helloTimeout = 200 }
+    local peer = visit(server)
+    desk.turns(300)
+    texts(peer, "message 1\nhi")
+    assert.equal("text ack 1\n", heard(peer))
+    peer:close()
+  end)
+
   it("leaves sockets that did not agree on the protocol to the application", function()
     local server, hub, log = serve()
     local plain = newLog()
@@ -435,6 +445,17 @@ describe("a reliable server", function()
       assert.equal(("text ack %d\n"):format(n), heard(peer))
       wire.await(function() return kept == n + 10 end)
     end
+    local epoch
+    peer, epoch = visit(server, SESSION .. " - 0 31") -- nobody waits for the deferred ones any more
+    for n = 31, 40 do texts(peer, ("message %d\nhi"):format(n)) end
+    wire.await(function() return kept == 40 end)
+    peer:close()
+    peer = visit(server, ("%s %s 0 31"):format(SESSION, epoch))
+    texts(peer, "message 41\nhi")
+    wire.settle(50)
+    assert.equal(40, kept) -- the new line is no way around it
+    session:acknowledge(40)
+    wire.await(function() return kept == 41 end)
     peer:close()
   end)
 
@@ -514,7 +535,7 @@ describe("a reliable server", function()
     assert.same({ "session false ", "end closed" }, { log[#log - 1], log[#log] })
   end)
 
-  it("forgets those that are away one after the other, whoever of them comes back", function()
+  it("forgets those that are away one after the other, whoever of them comes back #slow", function()
     local server, hub, log = serve { sessionTimeout = 500 }
     local peers, epochs = {}, {}
     local function say(i, epoch)
@@ -790,7 +811,8 @@ describe("a reliable client", function()
 
   it("comes back, and sends again what the server does not have", function()
     local link, log = start()
-    for n = 1, 4 do link:send("m" .. n) end
+    local receipts = {}
+    for n = 1, 4 do receipts[n] = link:send("m" .. n) end
     local peer = welcome()
     for _ = 1, 4 do heard(peer) end
     texts(peer, "message 1\nhi", "ack 1\n")
@@ -803,6 +825,9 @@ describe("a reliable client", function()
     assert.equal("text hello 0123456789abcdef e1 1 2\n", said)
     assert.same({ "text message 4\nm4", "text message 5\nm5" }, { heard(peer), heard(peer) })
     assert.equal(2, link.unacknowledged)
+    wire.await(function() return receipts[3].acknowledged end) -- the hello said it
+    assert.is_true(receipts[2].acknowledged)
+    assert.is_false(receipts[4].acknowledged)
     texts(peer, "message 2\nhi again")
     desk.heard(log, "message 2")
     assert.same({ "ready false", "message 1 hi", "ready true", "message 2 hi again" },
@@ -1007,6 +1032,7 @@ describe("a reliable client", function()
     local peer = welcome()
     heard(peer)
     desk.raises("InvalidAccessError", "the code 1001", link.close, link, 1001)
+    desk.raises("InvalidAccessError", "the code 3000.5", link.close, link, 3000.5)
     desk.raises("SyntaxError", "124 bytes", link.close, link, 1000, ("x"):rep(124))
     desk.raises("SyntaxError", "a reason needs a code", link.close, link, nil, "x")
     desk.raises("TypeError", "UTF-8", link.close, link, 1000, "\255")
@@ -1128,6 +1154,7 @@ describe("a reliable client", function()
     for _ = 1, 3 do link:send("x", nil, function()
       done = done + 1
       if done == 2 then error(problem) end
+      if done == 3 then error "to warn" end
     end) end
     local fine, err = pcall(lunawire.run, 5000)
     assert.is_false(fine)
@@ -1166,8 +1193,9 @@ describe("both ends of ours", function()
 
   it("lose nothing and double nothing while the line is cut and the server starts again #slow", function()
     local journal, last = {}, {}
-    local server, hub, port
+    local server, hub, port, done
     local function open()
+      if done then return end
       server = desk.listen { protocols = { reliable.protocol }, port = port }
       port = server.port
       hub = reliable.server(server, { restore = function(id) return last[id] end })
@@ -1210,6 +1238,7 @@ describe("both ends of ours", function()
     wire.await(function() return #acknowledged == 2000 end, function()
       return ("2000 acknowledgements; %d so far, %d sent"):format(#acknowledged, sent)
     end, 30)
+    done = true
     beat:close()
     saw:close()
     assert.equal(2000, #journal)
@@ -1234,8 +1263,9 @@ describe("the page's end of it #foreign", function()
 
   it("has every message acknowledged once, over cuts and a server that starts again", function()
     local journal, last, doubles = {}, {}, 0
-    local server, hub, port, seen
+    local server, hub, port, seen, done
     local function open()
+      if done then return end
       server = desk.listen { protocols = { reliable.protocol }, port = port }
       port, seen = server.port, {}
       hub = reliable.server(server, { restore = function(id) return last[id] end })
@@ -1257,6 +1287,7 @@ describe("the page's end of it #foreign", function()
       end
     end, 50)
     local said = ask("talk", { url = server.url, count = 1000 })
+    done = true
     saw:close()
     assert.equal(0, doubles)
     assert.equal(1000, #journal)

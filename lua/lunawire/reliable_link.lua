@@ -198,7 +198,7 @@ local function renumber(self, n)
     place(queue, self.queue[i], i + by)
   end
   self.queue = queue
-  self.first, self.next, self.announced = self.first + by, self.next + by, self.announced + by
+  self.first, self.next = self.first + by, self.next + by
   self.reached = n
 end
 

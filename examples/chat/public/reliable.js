@@ -298,7 +298,6 @@ class ReliableLink {
     this.#queue = new Map(Array.from(this.#queue, ([key, entry]) => [key + by, entry]));
     this.#first += by;
     this.#next += by;
-    this.#announced += by;
     this.#reached = n;
   }
 
