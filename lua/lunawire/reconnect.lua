@@ -311,6 +311,15 @@ function methods.send(object, data, options)
   return go
 end
 
+--- Forgets what is queued. For a layer above that sends again by itself what did not arrive: called in the `close` of
+-- a connection, whose unsent messages are queued again by then. Returns how many bytes that were.
+function methods.clearQueue(object)
+  local state = ReconnectingWebSocket.state(object)
+  local bytes = state.queue.bytes
+  state.queue:clear()
+  return bytes
+end
+
 --- Ends it for good, in every state. What is queued goes first if there is a connection; else `close` says how much
 -- was `unsent`.
 function methods.close(object, code, reason)
