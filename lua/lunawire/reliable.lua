@@ -10,7 +10,6 @@
 --   reliable_link     the numbers: what is kept, due, new or known already; no socket, no clock
 --   reliable_client   a link over one socket, which may come back
 --   reliable_hub      the sessions of a server, present and away
---   reliable_check    options and close codes
 --
 -- @module lunawire.reliable
 local client = require "lunawire.reliable_client"

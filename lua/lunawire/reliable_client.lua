@@ -1,26 +1,32 @@
 --- The client's end of a delivery that survives: one session over a WebSocket, or over one after the other when the
 -- socket is a ReconnectingWebSocket.
 -- @module lunawire.reliable_client
-local check = require "lunawire.reliable_check"
 local core = require "lunawire.core"
 local links = require "lunawire.reliable_link"
+local occasion = require "lunawire.occasion"
+local option = require "lunawire.option"
 local target = require "lunawire.target"
+core.ours()
 
 local huge, max = math.huge, math.max
-local keep = check.keep
+local keep, release = occasion.keep, occasion.release
 local event, mistake, typename = target.event, target.mistake, target.typename
 
 local KiB = 1024
 local MiB = 1024 * KiB
 
 local known = {
-  { "greeting", "greeting", "" },
-  { "session", "session" },
+  { "greeting", { "a string or a function", function(value)
+    return type(value) == "string" or type(value) == "function"
+  end }, "" },
+  { "session", { "16 to 64 of A-Z a-z 0-9 _ -", function(value)
+    return type(value) == "string" and #value >= 16 and #value <= 64 and not value:find "[^A-Za-z0-9_-]"
+  end } },
   { "maxQueuedMessages", "count", 1000 },
   { "maxQueuedBytes", "count", 16 * MiB },
   { "maxMessageSize", "count", MiB - 32 }, -- a server of ours takes 1 MiB, and the header line needs 25 bytes
-  { "maxAge", "duration", huge },
-  { "helloTimeout", "duration", 10000 },
+  { "maxAge", "positive", huge },
+  { "helloTimeout", "positive", 10000 },
 }
 
 -- Close codes after which the same would happen again: nobody comes back.
@@ -61,10 +67,10 @@ local function expire(state)
   local gone = state.link:expire(core.now() - state.options.maxAge)
   arm(state)
   if gone[1] then
-    settle(state, errors, gone, core.Error("TimeoutError", ("not acknowledged within %g ms"):format(state.options.maxAge), 0))
+    settle(state, errors, gone, core.Error("TimeoutError", ("not acknowledged within %g ms"):format(state.options.maxAge)))
     if state.link:count() == 0 then tell(state, errors, "drain") end
   end
-  check.raise(errors)
+  release(errors)
 end
 
 function arm(state)
@@ -83,7 +89,7 @@ end
 
 --- Decides that this link will not go on: how is told once the socket has closed.
 local function conclude(state, name, message)
-  state.outcome = state.outcome or core.Error(name, message, 0)
+  state.outcome = state.outcome or core.Error(name, message)
   state.connected = false
 end
 
@@ -95,12 +101,12 @@ local function finish(state)
   core.clearTimeout(state.helloTimer)
   state.link:begin()
   local errors, closing = {}, state.closing or {}
-  local problem = state.outcome or core.Error("NetworkError", "the connection ended, and does not come back", 0)
+  local problem = state.outcome or core.Error("NetworkError", "the connection ended, and does not come back")
   settle(state, errors, state.link:forget(huge), problem)
   tell(state, errors, "close", {
     code = closing.code or 1006, reason = closing.reason or "", wasClean = closing.wasClean or false,
   })
-  check.raise(errors)
+  release(errors)
 end
 
 --- Whether a socket that closed comes back is known a turn later, whoever heard its `close` first.
@@ -121,7 +127,7 @@ local function refuse(state, reason)
   state.socket:close(3000, reason)
   local errors = {}
   tell(state, errors, "error", { code = "protocol", message = reason })
-  check.raise(errors)
+  release(errors)
 end
 
 local function opened(state)
@@ -135,7 +141,7 @@ local function opened(state)
   state.helloTimer = core.setTimeout(function() socket:terminate "no hello in time" end, state.options.helloTimeout)
   if type(greeting) == "function" then greeting = greeting() end
   if type(greeting) ~= "string" then
-    mistake("TypeError", "greeting: a string expected, got " .. typename(greeting), 1)
+    mistake("TypeError", "greeting: a string expected, got " .. typename(greeting))
   end
   socket:send(state.link:hello(greeting))
 end
@@ -156,7 +162,7 @@ local function welcomed(state, hello)
   local errors = {}
   tell(state, errors, "ready", { continued = continued })
   acknowledged(state, errors, entries)
-  check.raise(errors)
+  release(errors)
 end
 
 --- One acknowledgement for all that came in a turn.
@@ -190,7 +196,7 @@ local function heard(state, incoming)
   if state.link.met then
     local errors = {}
     dispatch(state, errors, kind, value, payload, incoming.binary)
-    return check.raise(errors)
+    return release(errors)
   end
   if kind ~= "hello" then return refuse(state, "a hello was due") end
   return welcomed(state, value)
@@ -201,6 +207,8 @@ local function closed(state, closing)
   state.connected, state.closing = false, closing
   state.link:begin()
   core.clearTimeout(state.helloTimer)
+  -- What did not go is ours to send again, after the next hello: not the socket's, before it.
+  if state.socket.clearQueue then state.socket:clearQueue() end
   local verdict = not state.outcome and final[closing.code]
   if verdict then
     conclude(state, "NetworkError", verdict[2])
@@ -212,7 +220,7 @@ local function closed(state, closing)
     local said = closing.reason ~= "" and ": " .. closing.reason or ""
     tell(state, errors, "error", { code = verdict[1], message = verdict[2] .. said })
   end
-  check.raise(errors)
+  release(errors)
 end
 
 local function drained(state)
@@ -260,7 +268,7 @@ end
 --- Ends the session: the server forgets it, the socket closes for good.
 function methods.close(object, code, reason)
   local state = Link.state(object)
-  check.closing(code, reason)
+  core.checkClose(code, reason)
   if state.outcome or state.finished then return end
   local socket = state.socket
   if state.connected and socket.readyState == 1 then socket:send(links.farewell) end
@@ -293,7 +301,7 @@ function client.new(socket, options)
   if not isObject or not socket.addEventListener or not socket.terminate then
     mistake("TypeError", "reliable.client: a WebSocket expected, got " .. typename(socket))
   end
-  options = check.options("reliable.client", options, known)
+  options = option.read("reliable.client", options, known)
   local state = {
     socket = socket,
     options = options,

@@ -1,21 +1,23 @@
 --- The server's end of a delivery that survives: the sessions of all clients, present and away, over a
 -- WebSocketServer. Sockets that did not agree on the subprotocol are left alone.
 -- @module lunawire.reliable_hub
-local check = require "lunawire.reliable_check"
 local core = require "lunawire.core"
 local links = require "lunawire.reliable_link"
+local occasion = require "lunawire.occasion"
+local option = require "lunawire.option"
 local target = require "lunawire.target"
+core.ours()
 
 local max = math.max
-local keep = check.keep
+local keep, release = occasion.keep, occasion.release
 local event, mistake, typename = target.event, target.mistake, target.typename
 
 local MiB = 1024 * 1024
 
 local known = {
   { "restore", "function" },
-  { "sessionTimeout", "duration", 60000 },
-  { "helloTimeout", "duration", 10000 },
+  { "sessionTimeout", "positive", 60000 },
+  { "helloTimeout", "positive", 10000 },
   { "maxQueuedBytes", "count", MiB },
   { "maxQueuedMessages", "count", 10000 }, -- so that empty ones are bounded, too
   { "maxDeferred", "count", 1000 },
@@ -54,7 +56,7 @@ local function turn(hub)
     if data and session.line then session.line.socket:send(data) end
   end
   for _, session in ipairs(ended) do tell(session, errors, "end", { reason = session.over }) end
-  check.raise(errors)
+  release(errors)
 end
 
 local function turnLater(hub)
@@ -146,7 +148,7 @@ local function refuse(line, reason)
   lose(line, errors, 3000, reason)
   line.socket:close(3000, reason)
   tellHub(line.hub, errors, "error", { code = "protocol", message = reason, session = session and session.object })
-  check.raise(errors)
+  release(errors)
 end
 
 --- How far this client's messages are known, from the application; false behind it when that went wrong, and errors.
@@ -205,7 +207,7 @@ local function sessionFor(line, id)
   if done and makeRoom(hub) then return create(hub, id, received), true end
   cut(line)
   line.socket:close(code, reason)
-  check.raise(errors)
+  release(errors)
   return nil
 end
 
@@ -252,7 +254,7 @@ local function welcome(line, hello, greeting)
   else
     tell(session, errors, "resume", fields)
   end
-  check.raise(errors)
+  release(errors)
 end
 
 -- What sockets say -------------------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ local function dispatch(line, kind, value, payload, binary)
     line.socket:close(1000)
   end
   acknowledgeLater(session)
-  check.raise(errors)
+  release(errors)
 end
 
 local function heard(line, incoming)
@@ -295,7 +297,7 @@ end
 local function closed(line, closing)
   local errors = {}
   lose(line, errors, closing.code, closing.reason)
-  check.raise(errors)
+  release(errors)
 end
 
 local function drained(line)
@@ -309,7 +311,7 @@ local function failed(line, problem)
   tellHub(line.hub, errors, "error", {
     code = problem.code, message = problem.message, session = session and session.object,
   })
-  check.raise(errors)
+  release(errors)
 end
 
 local function connected(hub, connection)
@@ -326,9 +328,11 @@ local function connected(hub, connection)
   line.timer = core.setTimeout(function()
     socket:close(1013, "no hello in time") -- it may be slow, not broken: it may come back
   end, hub.options.helloTimeout)
+  -- Messages go no further. The others the socket's own handlers may hear, too, but not the server's: a listener that
+  -- only captures would let them pass.
   local listeners = { message = heard, close = closed, drain = drained, error = failed }
   for kind, listener in pairs(listeners) do
-    socket:addEventListener(kind, function(incoming) return listener(line, incoming) end, { capture = true })
+    socket:addEventListener(kind, function(incoming) return listener(line, incoming) end, { capture = kind == "message" })
   end
 end
 
@@ -372,7 +376,7 @@ end
 --- Ends the session: the client hears so, and does not come back.
 function methods.close(object, code, reason)
   local session = Session.state(object)
-  check.closing(code, reason, true)
+  core.checkClose(code, reason, true)
   local line = finish(session, "server")
   if not line then return end
   line.socket:send(links.farewell)
@@ -433,7 +437,7 @@ function server.new(socketServer, options)
   if not isObject or not socketServer.addEventListener or not socketServer.each then
     mistake("TypeError", "reliable.server: a WebSocketServer expected, got " .. typename(socketServer))
   end
-  options = check.options("reliable.server", options, known)
+  options = option.read("reliable.server", options, known)
   local hub = {
     options = options,
     sessions = {},   -- by id

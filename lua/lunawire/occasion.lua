@@ -1,0 +1,27 @@
+--- Who calls several handlers on one occasion keeps the first error for the end: each of them runs, whatever the
+-- others do.
+--
+--   local errors = {}
+--   keep(errors, core.attempt(object, fn, value))
+--   keep(errors, Class.try(object, event))
+--   release(errors)
+--
+-- @module lunawire.occasion
+local core = require "lunawire.core"
+core.ours()
+
+local occasion = {}
+
+--- Takes what `core.attempt` and a class's `try` return.
+function occasion.keep(kept, fine, problem)
+  if fine then return end
+  if kept.any then return core.warn(problem) end
+  kept.any, kept.first = true, problem
+end
+
+--- Raises the first, if there was one, value and type unchanged.
+function occasion.release(kept)
+  if kept.any then core.raise(kept.first) end
+end
+
+return occasion
