@@ -281,6 +281,9 @@ function ReconnectingWebSocket:close(code, reason) end
 ---Connects anew, now: an attempt, a connection or a wait there is is given up.
 ---@return boolean false once close() was called
 function ReconnectingWebSocket:reconnect() end
+---Forgets what is queued, for a layer above that sends again by itself; called in a `close` handler.
+---@return integer bytes
+function ReconnectingWebSocket:clearQueue() end
 ---Drops the connection there is; then it comes back.
 ---@param reason? string
 function ReconnectingWebSocket:terminate(reason) end
