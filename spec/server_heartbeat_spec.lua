@@ -127,6 +127,26 @@ describe("a server's heartbeat", function()
     desk.heard(log, "close 1006 heartbeat timeout")
   end)
 
+  for name, listen in pairs {
+    ["its server's handler"] = function(server, _, fn) server.onpong = fn end,
+    ["its own handler"] = function(_, socket, fn) socket.onpong = fn end,
+    ["a listener"] = function(_, socket, fn) socket:addEventListener("pong", fn) end,
+  } do
+    it("lets a socket's pongs be heard by " .. name .. ", however late that comes", function()
+      local server = desk.listen { heartbeat = { interval = 30, timeout = 3000 } }
+      local socket, heard = nil, 0
+      server.onconnection = function(event) socket = event.socket end
+      local peer = wire.client(server.port)
+      for expected = 0, 1 do
+        assert.equal(PING, peer:read(2))
+        peer:frame { "pong" }
+        pass(10)
+        assert.equal(expected, heard)
+        listen(server, socket, function() heard = heard + 1 end)
+      end
+    end)
+  end
+
   it("can be switched off", function()
     local server, log = desk.serve { heartbeat = false }
     local peer = desk.guest(server, log)

@@ -462,6 +462,18 @@ describe("ping", function()
     assert.is_nil(log.pong.latency)
   end)
 
+  it("has no latency when it came before the last ping went", function()
+    local ws, log, peer = opened()
+    ws.onpong = function(event) log[#log + 1] = event.latency and "answered" or "old" end
+    ws.onmessage = function() ws:ping "two" end
+    ws:ping "one"
+    wire.settle()
+    peer:frame({ "text", payload = "x" }, { "pong", payload = "one" }) -- read at once, handled one after the other
+    wire.await(function() return log[#log] == "old" end)
+    peer:frame { "pong", payload = "two" }
+    wire.await(function() return log[#log] == "answered" end)
+  end)
+
   it("is no cause for a latency when nobody asked", function()
     local _, log, peer = opened(nil, { "open", "pong" })
     peer:frame { "pong", payload = "unasked" }

@@ -17,38 +17,19 @@ typedef struct outset {
   char host[];
 } outset;
 
+/* What every frame touches comes first and lies together: with many connections, fetching it is what a frame costs. */
 struct lw_conn {
   lw_hub *hub;          /* NULL: the loop is gone */
-  lw_conn *prev, *next; /* in hub->all */
-  lw_conn *dirty_next;  /* in hub->dirty */
-  void *owner;
   lw_source source;
-  lw_timer deadline; /* what it means depends on the state */
-  lw_conn_state state;
-  lw_session session;
-  lw_conn_settings settings;
-  lw_upgrade *upgrade; /* until the connection is open, or its end was told */
-  outset *outset;      /* client: until it is connected */
-  char *protocol; /* NULL: none */
+  void *owner;
   lw_seat seat;
-  union { /* a guest's address; of a Unix socket there is none worth keeping */
-    struct sockaddr any;
-    struct sockaddr_in ip4;
-    struct sockaddr_in6 ip6;
-  } address;
+  lw_conn *dirty_next;  /* in hub->dirty */
   int64_t progress; /* when the deadline's clock began, or bytes last went */
-  int64_t acknowledged; /* bytes the peer's system had, when last asked: only its growth means something */
   int64_t received;
-  int64_t taken;    /* when the peer was last seen to take some of a backlog; 0: never */
   int64_t pinged;   /* when the last ping was queued; 0: never, or answered */
-  uint64_t epoch;       /* when epoch_content was counted */
-  size_t epoch_content; /* content queued in that turn */
-  int error;
-  int close_code;
-  int code;
-  const unsigned char *reason; /* the session's copy of the peer's, or own_reason */
-  unsigned char *own_reason;
-  unsigned char reason_length;
+  lw_upgrade *upgrade; /* until the connection is open, or its end was told */
+  lw_conn_state state;
+  unsigned heard : 16;    /* see lw_conn_hear */
   unsigned dirty : 1;
   unsigned readable : 1;
   unsigned blocked : 1;   /* the system takes no more output for now */
@@ -64,6 +45,27 @@ struct lw_conn {
   unsigned want_drain : 1;
   unsigned orphan : 1;
   unsigned was_open : 1;
+  lw_conn_settings settings;
+  lw_session session;
+  lw_conn *prev, *next; /* in hub->all */
+  lw_timer deadline; /* what it means depends on the state */
+  outset *outset;      /* client: until it is connected */
+  char *protocol; /* NULL: none */
+  union { /* a guest's address; of a Unix socket there is none worth keeping */
+    struct sockaddr any;
+    struct sockaddr_in ip4;
+    struct sockaddr_in6 ip6;
+  } address;
+  int64_t acknowledged; /* bytes the peer's system had, when last asked: only its growth means something */
+  int64_t taken;    /* when the peer was last seen to take some of a backlog; 0: never */
+  uint64_t epoch;       /* when epoch_content was counted */
+  size_t epoch_content; /* content queued in that turn */
+  int error;
+  int close_code;
+  int code;
+  unsigned char reason_length;
+  const unsigned char *reason; /* the session's copy of the peer's, or own_reason */
+  unsigned char *own_reason;
 };
 
 /* ---------------------------------------------------------------- making */
@@ -190,6 +192,14 @@ void *lw_conn_owner(const lw_conn *c) {
 
 void lw_conn_set_owner(lw_conn *c, void *owner) {
   c->owner = owner;
+}
+
+void lw_conn_hear(lw_conn *c, unsigned what) {
+  c->heard = what & 0xffff;
+}
+
+unsigned lw_conn_heard(const lw_conn *c) {
+  return c->heard;
 }
 
 lw_conn_state lw_conn_where(const lw_conn *c) {
@@ -424,14 +434,16 @@ static void settle(lw_conn *c) {
   set_interest(c);
 }
 
+void lw_conn_flush(lw_conn *c) {
+  if (!c->dirty || c->hub->dirty != c) return; /* nothing is new, or others are to go before */
+  c->hub->dirty = c->dirty_next;
+  c->dirty = 0;
+  if (!c->blocked) flush(c);
+  settle(c);
+}
+
 void lw_hub_flush(lw_hub *hub) {
-  while (hub->dirty) {
-    lw_conn *c = hub->dirty;
-    hub->dirty = c->dirty_next;
-    c->dirty = 0;
-    if (!c->blocked) flush(c);
-    settle(c);
-  }
+  while (hub->dirty) lw_conn_flush(hub->dirty);
 }
 
 void lw_hub_turn(lw_hub *hub) {
@@ -652,7 +664,9 @@ static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
     case LW_EVENT_PING: to->kind = LW_CONN_PING; return 1;
     case LW_EVENT_PONG:
       to->kind = LW_CONN_PONG;
-      to->latency = c->pinged ? lw_loop_clock(c->hub->loop) - c->pinged : -1;
+      to->latency = -1;
+      if (!c->pinged || c->received < c->pinged) return 1; /* unasked, or it answers a ping before the last */
+      to->latency = c->received - c->pinged;
       c->pinged = 0;
       return 1;
     case LW_EVENT_CLOSE:

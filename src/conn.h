@@ -116,6 +116,9 @@ void lw_conn_orphan(lw_conn *c);
 
 void *lw_conn_owner(const lw_conn *c);
 void lw_conn_set_owner(lw_conn *c, void *owner);
+/* 16 bits that are the owner's alone: of what he wants to hear, kept where they are at hand. */
+void lw_conn_hear(lw_conn *c, unsigned what);
+unsigned lw_conn_heard(const lw_conn *c);
 lw_conn_state lw_conn_where(const lw_conn *c);
 /* 1 when close() was called before it was open. */
 int lw_conn_aborted(const lw_conn *c);
@@ -161,6 +164,8 @@ int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n);
 /* A frame of lw_session_frame with n bytes of content, shared. As lw_conn_send. */
 int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n);
 int lw_conn_ping(lw_conn *c, const void *bytes, size_t n);
+/* Tries to send what is queued now, and not when the turn is over: its memory serves the next connection at once. */
+void lw_conn_flush(lw_conn *c);
 /* Queued messages go first. Before it is open: fails the attempt. code 0: without. */
 void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n);
 /* Drops the connection at once: 1006 with this reason. */

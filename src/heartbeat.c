@@ -43,8 +43,12 @@ void lw_heartbeat_join(lw_seat *seat, int64_t now) {
   seat->beat = now;
 }
 
-/* 1 if there was no sign of life since the last beat. Who shakes hands or says goodbye has deadlines of its own. */
+/*
+** 1 if there was no sign of life since the last beat. Who shakes hands or says goodbye has
+** deadlines of its own. The system is asked about those only from whom nothing was read.
+*/
 static int is_silent(const lw_seat *seat) {
+  if (lw_conn_received(seat->conn) >= seat->beat) return 0;
   return lw_conn_where(seat->conn) == LW_CONN_OPEN && !lw_conn_is_paused(seat->conn) &&
          lw_conn_alive(seat->conn) < seat->beat;
 }
@@ -57,7 +61,9 @@ static void end(lw_heartbeat *h, lw_seat *seat, int64_t now) {
 }
 
 static void beat(lw_heartbeat *h, lw_seat *seat, int64_t now) {
+  lw_fetch(seat->next); /* while this one's ping goes to the system */
   lw_conn_ping(seat->conn, NULL, 0); /* not open: nothing; no memory: the next one */
+  lw_conn_flush(seat->conn);
   seat->beat = now;
   take_out(seat);
   put_before(h->ring, seat);

@@ -253,6 +253,7 @@ int lw_loop_next(lw_loop *loop, lw_ready *ready) {
     return 1;
   }
   if (is_empty(&loop->queue)) return 0;
+  lw_fetch(source->next); /* while this one is dealt with */
   take_out(source);
   *ready = (lw_ready){source->kind, source->owner, source->polled | source->posted};
   source->polled = source->posted = 0;

@@ -26,6 +26,9 @@
 
 #define LW_RECEIVE_SIZE ((size_t)64 * 1024) /* the loop's one receive buffer */
 
+#define LW_FETCH 512     /* what a small frame touches of a connection, see struct lw_conn */
+#define LW_FETCH_LINE 64 /* bytes memory gives at a time */
+
 /* Why an owner is handed out, beside LW_READ and LW_WRITE. */
 #define LW_DUE 4u    /* a timer of its own fired */
 #define LW_POSTED 8u /* it was posted */
@@ -41,6 +44,14 @@ typedef struct lw_source {
   int kind;                      /* the owner's: who it is */
   void *owner;
 } lw_source;
+
+/*
+** Begins to fetch the memory from here on. Of ten thousand connections each lies in memory
+** and none in a cache: to wait for the next one would cost more than what is done with it.
+*/
+static inline void lw_fetch(const void *at) {
+  for (uintptr_t i = 0; i < LW_FETCH; i += LW_FETCH_LINE) __builtin_prefetch((const void *)((uintptr_t)at + i), 1);
+}
 
 typedef struct lw_loop lw_loop;
 

@@ -261,6 +261,7 @@ void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
     lua_pop(L, 1);
   }
   t->handlers += set - had;
+  if (set) t->heard |= 1u << type;
   if (t->listeners && set != had) mark_place(L, target, type, set);
 }
 
@@ -336,6 +337,7 @@ void lw_target_add(lua_State *L, unsigned allowed) {
   if (find_listener(L, list, options.capture)) return;
   append_entry(L, list, 3, options.once, options.capture);
   t->handlers++;
+  t->heard |= 1u << type;
 }
 
 void lw_target_remove(lua_State *L, unsigned allowed) {

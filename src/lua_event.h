@@ -31,8 +31,9 @@ const char *lw_event_handler_name(lw_event_type type);
 /* The head of a box that has handlers. Its first three user values belong to this file. */
 typedef struct lw_target {
   lw_box box;
-  int handlers;  /* handlers and listeners set */
-  int listeners; /* 1 once addEventListener was used */
+  int handlers;           /* handlers and listeners set */
+  unsigned listeners : 1; /* 1 once addEventListener was used */
+  unsigned heard : 31;    /* bits of the types that ever had a handler or listener: of others nobody need be asked */
 } lw_target;
 
 enum { LW_TARGET_ONMESSAGE = 1, LW_TARGET_ONCLOSE, LW_TARGET_MORE, LW_TARGET_VALUES = LW_TARGET_MORE };

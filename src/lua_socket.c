@@ -289,8 +289,9 @@ static int is_awaited(lua_State *L, const socket_box *s, int index) {
   return !s->opened;
 }
 
-/* A client socket lives as long as somebody listens to what may still come. */
+/* Handlers have come or gone. A client socket lives as long as somebody listens to what may still come. */
 static void update_life(lua_State *L, socket_box *s, int index) {
+  if (s->socket.conn) lw_conn_hear(s->socket.conn, s->socket.target.heard);
   if (s->socket.server_side) return;
   if (is_awaited(L, s, index)) lw_box_live(L, &s->socket.target.box, index);
   else lw_box_die(L, &s->socket.target.box);
@@ -714,11 +715,22 @@ static int falls_back(lua_State *L, const socket_box *s, lw_event_type type, int
   return lw_target_wants(L, target + 1, fallback(type));
 }
 
+/*
+** 1 for a pong when neither the socket nor its server ever had a handler for it: a heartbeat
+** gets many. The box itself is not looked at: of ten thousand, each would have to be fetched.
+*/
+static int is_unheard(lw_conn *conn, const lw_conn_event *event) {
+  const lw_server *server = lw_conn_seat(conn)->server;
+  const lw_target *below = server ? lw_server_owner(server) : NULL;
+  if (event->kind != LW_CONN_PONG || lw_conn_heard(conn) & 1u << LW_ON_PONG) return 0;
+  return below && !(below->heard & 1u << LW_ON_PONG);
+}
+
 int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   socket_box *s = lw_conn_owner(conn);
   lw_event_type type;
   int target = lua_gettop(L) + 1, called = 0, below, before;
-  if (!s) return 0;
+  if (!s || is_unheard(conn, event)) return 0;
   type = apply(s, event);
   if (!s->socket.target.box.slot) return 0; /* nobody listens */
   lw_box_push(L, &s->socket.target.box);

@@ -52,7 +52,10 @@ typedef struct lw_event {
   size_t n;
 } lw_event;
 
-/* Everything here is the session's own; owners embed it and use the functions below. */
+/*
+** Everything here is the session's own; owners embed it and use the functions below. What
+** every frame touches comes first.
+*/
 typedef struct lw_session {
   lw_role role;
   lw_session_state state;
@@ -63,32 +66,30 @@ typedef struct lw_session {
   unsigned char *in, *end; /* fed and not parsed yet */
   unsigned char *stash;    /* a copy of ours, in which they lie when `stashed` */
   unsigned char stashed;
-
-  unsigned char header[LW_FRAME_MAX]; /* of a frame whose header is not all here */
   unsigned char header_used;
   unsigned char in_frame;   /* the header is known, payload is awaited */
   unsigned char in_message; /* LW_TEXT or LW_BINARY while fragments are awaited, else 0 */
   unsigned char delivered;  /* the last event was the message in `message` */
+  unsigned char control_used;
+  unsigned char pong_due;    /* a ping awaits its answer */
+  unsigned char pong_length;
+  unsigned char last_length, last_sent;
+  uint32_t utf8;      /* of the text message so far */
   lw_frame frame;
   uint64_t left;      /* payload bytes of the frame still to come */
-  uint64_t fragments; /* of the message so far */
-  uint32_t utf8;      /* of the text message so far */
 
+  uint64_t sent;     /* bytes handed out and sent so far */
+  lw_buf out;
+  uint64_t pong_end; /* where in the stream the last queued pong ends */
+
+  uint64_t fragments; /* of the message so far */
   unsigned char *message; /* of a message that did not come in one piece */
   size_t message_used, message_capacity;
 
-  unsigned char control[LW_CONTROL_MAX]; /* of a control frame that did not come in one piece */
-  unsigned char control_used;
-
-  unsigned char pong_due; /* a ping awaits its answer */
-  unsigned char pong_length;
+  unsigned char header[LW_FRAME_MAX];     /* of a frame whose header is not all here */
+  unsigned char control[LW_CONTROL_MAX];  /* of a control frame that did not come in one piece */
   unsigned char pong[LW_CONTROL_MAX];
-  uint64_t sent;     /* bytes handed out and sent so far */
-  uint64_t pong_end; /* where in the stream the last queued pong ends */
-
-  lw_buf out;
   unsigned char last[LW_FRAME_MAX + LW_CONTROL_MAX]; /* our Close frame: behind all of `out` */
-  unsigned char last_length, last_sent;
 } lw_session;
 
 /* limits, pool and entropy must outlive the session. Allocates nothing. */
