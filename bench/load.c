@@ -2,15 +2,16 @@
 ** load.c -- a load generator for echo servers, on the library's floors 0 and 1.
 **
 **   load PORT PID CONNECTIONS SIZE DEPTH SECONDS
-**   load PORT PID CONNECTIONS
+**   load PORT PID CONNECTIONS SECONDS
 **
 ** Opens CONNECTIONS, keeps DEPTH binary messages of SIZE bytes under way on each, and after a
 ** warm-up counts what comes back for SECONDS. PID is the server's: its CPU time is read from
 ** /proc. Prints one line: messages per second, the server's CPU microseconds for each
 ** message, and the median, 99th percentile and worst of the round trips in microseconds.
 **
-** The short form opens the connections and lets them rest: prints the server's resident
-** bytes for each, and the CPU milliseconds it used in two idle seconds.
+** The short form opens the connections and lets them rest, but for answering pings: prints
+** the server's resident bytes for each; of the SECONDS that follow, the milliseconds the
+** server spent outside and inside the system, and the pings that came.
 */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -58,8 +59,7 @@ static struct {
   unsigned char receive[256 * 1024];
   unsigned char *message;
   double from, until; /* what is measured */
-  double cpu_from;
-  uint64_t messages;
+  uint64_t messages, pings;
   float *samples;
   size_t sample_count;
 } load;
@@ -75,8 +75,12 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* User and system seconds of the server so far. */
-static double server_cpu(void) {
+/* Seconds of the server so far, outside the system and inside. */
+typedef struct cpu {
+  double user, system;
+} cpu;
+
+static cpu server_cpu(void) {
   char path[64], line[1024], *at;
   unsigned long user = 0, system = 0;
   FILE *file;
@@ -86,7 +90,13 @@ static double server_cpu(void) {
   fclose(file);
   at = strrchr(line, ')'); /* the name may hold anything */
   if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) die("stat");
-  return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+  return (cpu){(double)user / (double)sysconf(_SC_CLK_TCK), (double)system / (double)sysconf(_SC_CLK_TCK)};
+}
+
+/* What the server has used since, in seconds. */
+static cpu cpu_since(cpu before) {
+  cpu after = server_cpu();
+  return (cpu){after.user - before.user, after.system - before.system};
 }
 
 /* Resident bytes of the server. */
@@ -151,6 +161,7 @@ static void feed(client *c, unsigned char *bytes, size_t n) {
   lw_session_feed(&c->session, bytes, n);
   while (lw_session_next(&c->session, &event)) {
     if (event.kind == LW_EVENT_MESSAGE) echoed(c, &event);
+    else if (event.kind == LW_EVENT_PING) load.pings++;
     else if (event.kind == LW_EVENT_CLOSE || event.kind == LW_EVENT_FAILURE) {
       fprintf(stderr, "load: the server closed: %d\n", event.code);
       exit(1);
@@ -227,9 +238,10 @@ static double percentile(double p) {
 }
 
 /* Opened, and then nothing: what do they cost? */
-static void measure_idle(client *clients, const lw_handshake_offer *offer) {
-  double memory = 0, cpu;
+static void measure_idle(client *clients, const lw_handshake_offer *offer, double seconds) {
+  double memory = 0;
   size_t opened = 0;
+  cpu used;
   for (size_t i = 0; i < load.count; i++) {
     connect_one(&clients[i], offer);
     if (i % 64 == 63) turn(now() + 0.001);
@@ -245,9 +257,11 @@ static void measure_idle(client *clients, const lw_handshake_offer *offer) {
     exit(1);
   }
   memory = (server_memory() - memory) / (double)(load.count - load.count / 100 - 1);
-  cpu = server_cpu();
-  turn(now() + 2);
-  printf("%.0f %.0f\n", memory, (server_cpu() - cpu) * 1e3);
+  load.pings = 0;
+  used = server_cpu();
+  turn(now() + seconds);
+  used = cpu_since(used);
+  printf("%.0f %.0f %.0f %.0f\n", memory, used.user * 1e3, used.system * 1e3, (double)load.pings);
 }
 
 int main(int argc, char **argv) {
@@ -256,9 +270,10 @@ int main(int argc, char **argv) {
   lw_url url;
   lw_handshake_offer offer = {.url = &url};
   client *clients;
-  double seconds, cpu;
-  if (argc != 7 && argc != 4) {
-    fprintf(stderr, "usage: load PORT PID CONNECTIONS [SIZE DEPTH SECONDS]\n");
+  double seconds;
+  cpu used;
+  if (argc != 7 && argc != 5) {
+    fprintf(stderr, "usage: load PORT PID CONNECTIONS [SIZE DEPTH] SECONDS\n");
     return 2;
   }
   snprintf(text, sizeof text, "ws://127.0.0.1:%s/", argv[1]);
@@ -267,7 +282,7 @@ int main(int argc, char **argv) {
   load.count = (size_t)atol(argv[3]);
   load.size = argc == 7 ? (size_t)atol(argv[4]) : 0;
   load.depth = argc == 7 ? atoi(argv[5]) : 0;
-  seconds = argc == 7 ? atof(argv[6]) : 0;
+  seconds = atof(argv[argc - 1]);
   getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = descriptors.rlim_max;
   setrlimit(RLIMIT_NOFILE, &descriptors);
@@ -279,19 +294,19 @@ int main(int argc, char **argv) {
   if (!clients || !load.samples || !load.message) die("memory");
   memset(load.message, 'm', load.size);
   load.from = load.until = now() + 1e9;
-  if (argc == 4) {
-    measure_idle(clients, &offer);
+  if (argc == 5) {
+    measure_idle(clients, &offer, seconds);
     return 0;
   }
   for (size_t i = 0; i < load.count; i++) connect_one(&clients[i], &offer);
   turn(now() + WARM_UP);
-  cpu = server_cpu();
+  used = server_cpu();
   load.from = now();
   load.until = load.from + seconds;
   turn(load.until);
-  cpu = server_cpu() - cpu;
+  used = cpu_since(used);
   qsort(load.samples, load.sample_count, sizeof *load.samples, compare);
   printf("%.0f %.3f %.0f %.0f %.0f\n", (double)load.messages / seconds,
-         load.messages ? cpu * 1e6 / (double)load.messages : 0.0, percentile(0.5), percentile(0.99), percentile(1));
+         load.messages ? (used.user + used.system) * 1e6 / (double)load.messages : 0.0, percentile(0.5), percentile(0.99), percentile(1));
   return 0;
 }

@@ -1,11 +1,13 @@
--- run.lua -- echo throughput and latency against npm's ws, and what idle connections cost.
--- `make bench` runs it. Server and load have a core each; every figure of ours stands beside
--- the peer's from the same run, taken in turn.
+-- run.lua -- echo throughput and latency against npm's ws, and what idle connections and their
+-- heartbeat cost. `make bench` runs it, `make -C bench heartbeat` the last alone. Server and load
+-- have a core each; every figure of ours stands beside the peer's from the same run, taken in turn.
 local build = arg[1] or "build"
 local root = arg[0]:match "^(.*)/bench/" or "."
 
 local ROUNDS = 3
 local SECONDS = 2
+local INTERVAL = 250 -- ms between a client's beats, so that there are many
+local BEATING = 20   -- seconds: the system counts CPU time in ticks of 10 ms
 
 local function capture(command)
   local pipe = assert(io.popen(command))
@@ -100,16 +102,35 @@ local function idle(connections)
   for _, peer in ipairs(peers) do
     if peer.present ~= false then
       local result = with_server(peer, function(port, pid)
-        return load(port, pid, connections)
+        return load(port, pid, connections, SECONDS)
       end)
-      print(("  %-10s %6.0f bytes of the server's memory each, %.0f ms of CPU in 2 idle seconds"):format(
-        peer.name, table.unpack(result)))
+      print(("  %-10s %6.0f bytes of the server's memory each, %.0f ms of CPU in %d idle seconds"):format(
+        peer.name, result[1], result[2] + result[3], SECONDS))
     end
   end
 end
 
+-- What a beat is: a ping to a client, and its pong.
+local function heartbeat(connections)
+  print(("%d clients that answer a ping every %d ms"):format(connections, INTERVAL))
+  for _, interval in ipairs { 0, INTERVAL } do
+    local server = { name = "heartbeat", command = ("env %s %s %s/bench/heartbeat.lua %d"):format(
+      lua_path, interpreter, root, interval) }
+    local memory, user, system, beats = table.unpack(with_server(server, function(port, pid)
+      return load(port, pid, connections, interval > 0 and BEATING or SECONDS)
+    end))
+    print(interval == 0 and ("  without    %6.0f bytes of the server's memory each"):format(memory)
+      or ("  heartbeat  %6.0f bytes of the server's memory each, %.0f beats: %.2f us of user CPU each, %.2f us in the system")
+        :format(memory, beats, user / beats * 1000, system / beats * 1000))
+  end
+end
+
+if arg[2] == "heartbeat" then
+  return heartbeat(10000)
+end
 compare("echo, 100 connections, 64 bytes, one message under way on each", 100, 64, 1)
 compare("echo, 100 connections, 64 bytes, 16 messages under way on each", 100, 64, 16)
 compare("echo, 100 connections, 4 KiB, one message under way on each", 100, 4096, 1)
 compare("echo, 4 connections, 1 MiB, one message under way on each", 4, 1048576, 1)
 idle(10000)
+heartbeat(10000)
