@@ -58,22 +58,36 @@ local function clearTimer(state)
   state.timer = nil
 end
 
---- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`.
-local function sendQueue(state)
-  local inner = state.inner
-  while state.queue.count > 0 and inner.readyState == OPEN do
-    local message = state.queue:take()
-    local go = inner:send(message.data, message.options)
-    message.ends = inner.bytesWritten
-    state.flight:put(message)
-    if not go and not state.stopped then return false end
-  end
-  return true
+--- Keeps the first of several errors for the end, when all has been done.
+local function keep(errors, fine, problem)
+  if fine then return end
+  if errors.any then return core.warn(problem) end
+  errors.any, errors.first = true, problem
 end
 
---- A sender that was told to wait while there was no connection may go on.
+--- Hands a message to the socket there is. False when it has fallen behind; its `drain` will follow.
+local function hand(state, message)
+  local inner = state.inner
+  local go = inner:send(message.data, message.options)
+  message.ends = inner.bytesWritten
+  state.flight:put(message)
+  if not go then state.full = true end
+  return go
+end
+
+--- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`.
+-- True when all is gone.
+local function sendQueue(state)
+  local inner = state.inner
+  while state.queue.count > 0 and inner.readyState == OPEN and (state.stopped or not state.full) do
+    hand(state, state.queue:take())
+  end
+  return state.queue.count == 0 and not state.full
+end
+
+--- A sender that was told to wait, by this connection's socket or when there was none, may go on.
 local function payDrain(state)
-  if not state.owesDrain or state.phase ~= "open" then return true end
+  if not state.owesDrain or state.phase ~= "open" or state.inner.readyState ~= OPEN then return true end
   state.owesDrain = false
   return ReconnectingWebSocket.try(state.object, event("drain", { target = state.object }))
 end
@@ -82,14 +96,16 @@ local function onopen(state, opened)
   state.phase, state.openedAt = "open", state.world.now()
   opened.target = state.object
   state.opening = true -- what the handler sends goes before what has waited: it may have to say who we are
-  local fine, problem = ReconnectingWebSocket.try(state.object, opened)
+  local errors = {}
+  keep(errors, ReconnectingWebSocket.try(state.object, opened))
   state.opening = false
-  if state.phase == "open" and sendQueue(state) and fine then fine, problem = payDrain(state) end
-  if not fine then core.raise(problem) end
+  if state.phase == "open" and sendQueue(state) then keep(errors, payDrain(state)) end
+  if errors.any then core.raise(errors.first) end
 end
 
 local function ondrain(state, drained)
-  if not sendQueue(state) then return end
+  state.full = false
+  if not sendQueue(state) or not state.owesDrain then return end
   state.owesDrain = false
   drained.target = state.object
   ReconnectingWebSocket.fire(state.object, drained)
@@ -123,9 +139,13 @@ local function ask(value)
   return value
 end
 
-local function newSocket(state)
-  local inner = state.world.WebSocket(ask(state.address), ask(state.protocols), state.options)
-  state.inner, state.url = inner, inner.url
+local function askBoth(state)
+  return ask(state.address), ask(state.protocols)
+end
+
+local function newSocket(state, address, protocols)
+  local inner = state.world.WebSocket(address, protocols, state.options)
+  state.inner, state.url, state.full = inner, inner.url, false
   inner.binaryType = state.binaryType
   if state.paused then inner:pause() end
   listen(state, inner)
@@ -137,37 +157,44 @@ local function failUnborn(state, problem)
   local message = "connect: " .. tostring(type(problem) == "table" and problem.message or problem)
   state.timer = nil
   state.failure = event("error", { target = state.object, message = message, code = "url" })
-  local fine, err = ReconnectingWebSocket.try(state.object, state.failure)
-  if state.phase == "connecting" then
-    lose(state, event("close", { code = 1006, reason = "", wasClean = false }), fine, err)
-  elseif not fine then
-    core.raise(err)
-  end
+  state.ending = true
+  lose(state, event("close", { code = 1006, reason = "", wasClean = false }),
+    ReconnectingWebSocket.try(state.object, state.failure))
 end
 
---- The next attempt, now. Never raises: nobody may stand above who could take it.
-local function connect(state)
+--- The next attempt, now. Raises nothing, since nobody may stand above who could take it; but the first attempt, which
+-- is within the constructor, raises that its arguments are wrong.
+local function connect(state, first)
   clearTimer(state)
-  state.phase, state.failure, state.openedAt = "connecting", nil, nil
-  local fine, problem = pcall(newSocket, state)
+  state.phase, state.failure, state.openedAt, state.again = "connecting", nil, nil, false
+  state.asking = true
+  local fine, address, protocols = pcall(askBoth, state)
+  state.asking = false
+  if state.stopped then return end -- by who was asked
+  local problem = address
+  if fine and first then
+    newSocket(state, address, protocols)
+  elseif fine then
+    fine, problem = pcall(newSocket, state, address, protocols)
+  end
   if not fine then state.timer = state.world.setTimeout(failUnborn, 0, state, problem) end
 end
 
 -- Its end ----------------------------------------------------------------------------------------------------------
 
---- What will follow this close: true for another attempt. Also returns an error of shouldReconnect's.
-local function decide(state, closed)
-  local failure = state.failure
-  if state.stopped then return false, true end
-  if state.again then return true, true end
-  if state.retryCount >= state.settings.maxRetries then return false, true end
+--- What will follow this close: true for another attempt.
+local function decide(state, closed, errors)
+  local failure, should = state.failure, state.settings.shouldReconnect
+  if state.stopped then return false end
+  if state.again then return true end
+  if state.retryCount >= state.settings.maxRetries then return false end
   local again = not (fatalCode[closed.code] or failure and (fatalStatus[failure.status] or failure.code == "protocol"))
-  local should = state.settings.shouldReconnect
-  if not should then return again, true end
-  local fine, answer = pcall(should, closed, state.retryCount + 1)
-  if not fine then return again, false, answer end
-  if answer == nil then return again, true end
-  return answer and true or false, true
+  if not should then return again end
+  local answer
+  keep(errors, core.attempt(state.object, function() answer = should(closed, state.retryCount + 1) end))
+  if state.stopped or state.again then return not state.stopped end -- it has said so itself
+  if answer == nil then return again end
+  return answer and true or false
 end
 
 --- Waits for the next attempt, and says so.
@@ -186,13 +213,6 @@ local function dropQueue(state)
   state.queue:clear()
 end
 
---- Keeps the first of several errors for the end, when all has been done.
-local function keep(errors, fine, problem)
-  if fine then return end
-  if errors.any then return core.warn(problem) end
-  errors.any, errors.first = true, problem
-end
-
 --- An attempt has ended, opened or not. What it accepted and did not hand to the system waits for the next.
 function lose(state, closed, ...)
   local errors, world = {}, state.world
@@ -203,20 +223,15 @@ function lose(state, closed, ...)
     state.protocol, state.extensions = state.inner.protocol, state.inner.extensions
     state.lastReceived = state.inner.lastReceived
   end
-  state.inner = nil
+  state.inner, state.ending = nil, true
+  state.phase = state.stopped and "closing" or "waiting"
   if state.openedAt and world.now() - state.openedAt >= state.settings.minUptime then state.retryCount = 0 end
-  closed.error = state.failure
-  closed.unsent = state.queue.bytes
-  local again, fine, problem = decide(state, closed)
-  keep(errors, fine, problem)
+  closed.target, closed.error, closed.unsent = state.object, state.failure, state.queue.bytes
+  local again = decide(state, closed, errors)
+  closed.unsent, state.ending = state.queue.bytes, false
   state.phase = again and "waiting" or "closed"
   if not again then dropQueue(state) end
-  closed.target = state.object
   keep(errors, ReconnectingWebSocket.try(state.object, closed))
-  if state.phase == "waiting" and state.stopped then
-    state.phase = "closed" -- by the handler, which has heard its close
-    dropQueue(state)
-  end
   if state.phase == "waiting" then keep(errors, wait(state, closed)) end
   if errors.any then core.raise(errors.first) end
 end
@@ -262,11 +277,13 @@ function members.bufferedAmount(state)
 end
 
 function setters.binaryType(state, value)
-  if state.inner then
-    state.inner.binaryType = value -- which checks it
+  if value == "arraybuffer" or value == "blob" then
+    mistake("NotSupportedError", ("binaryType \"%s\" is not available in this build"):format(value))
   elseif value ~= "string" then
-    mistake("NotSupportedError", ("binaryType \"%s\" is not available in this build"):format(tostring(value)))
+    mistake("TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got "
+      .. (type(value) == "string" and value or target.typename(value)))
   end
+  if state.inner then state.inner.binaryType = value end
   state.binaryType = value
 end
 
@@ -276,6 +293,22 @@ local function copied(options)
   local copy = {}
   for name, value in pairs(options) do copy[name] = value end
   return copy
+end
+
+--- A message beyond this would end every connection it is given to.
+local function checkSize(state, data)
+  local most = state.options.maxBufferedAmount or 64 * 1024 * 1024
+  if type(data) == "string" and #data > most then
+    mistake("QuotaExceededError", ("send: %d bytes are too many for a message (option \"maxBufferedAmount\")"):format(#data))
+  end
+end
+
+--- Bytes queued here and in the socket are under the high-water mark. If not, a `drain` is owed.
+local function mayGoOn(state)
+  local queued = state.queue.bytes + (state.inner and state.inner.bufferedAmount or 0)
+  local go = queued < (state.options.highWaterMark or 1024 * 1024)
+  if not go then state.owesDrain = true end
+  return go
 end
 
 local function enqueue(state, data, options, size)
@@ -295,9 +328,10 @@ function methods.send(object, data, options)
   local state = ReconnectingWebSocket.state(object)
   local inner = state.inner
   if state.phase == "open" and inner.readyState == OPEN and (state.queue.count == 0 or state.opening) then
-    local go = inner:send(data, options)
+    checkSize(state, data)
     state.flight:trim(inner.bytesSent)
-    state.flight:put { data = data, options = copied(options), size = #data, ends = inner.bytesWritten }
+    local go = hand(state, { data = data, options = copied(options), size = type(data) == "string" and #data or 0 })
+    if not go then state.owesDrain = true end -- also when this connection is lost before its own
     return go
   end
   local size = core.messageSize(data, options)
@@ -305,10 +339,9 @@ function methods.send(object, data, options)
     state.lost = state.lost + size
     return false
   end
+  checkSize(state, data)
   enqueue(state, data, options, size)
-  local go = state.queue.bytes < (state.options.highWaterMark or 1024 * 1024)
-  if not go then state.owesDrain = true end
-  return go
+  return mayGoOn(state)
 end
 
 --- Forgets what is queued. For a layer above that sends again by itself what did not arrive: called in the `close` of
@@ -325,18 +358,21 @@ end
 function methods.close(object, code, reason)
   local state = ReconnectingWebSocket.state(object)
   core.checkClose(code, reason)
-  if state.stopped or state.phase == "closed" then return end
-  state.stopped = true
+  if state.stopped then return end
+  state.stopped, state.paused = true, false
+  if state.phase == "closed" then return end
   if state.inner then
     if state.phase == "open" then sendQueue(state) end
     state.phase = "closing"
     state.inner:close(code, reason)
-  elseif state.timer then -- and not inside the close of the last attempt, which is its end then
-    local unsent = state.queue.bytes
+  elseif state.ending then
+    state.phase = "closing" -- its close is about to be told
+  else
+    local unsent, untold = state.queue.bytes, state.timer or state.phase == "connecting"
     clearTimer(state)
     dropQueue(state)
     state.phase = "closed"
-    state.world.setTimeout(tellEnd, 0, state, reason or "", unsent)
+    if untold then state.world.setTimeout(tellEnd, 0, state, reason or "", unsent) end -- else its close is being told
   end
 end
 
@@ -346,7 +382,10 @@ function methods.reconnect(object)
   local state = ReconnectingWebSocket.state(object)
   if state.stopped then return false end
   state.retryCount = 0
-  if not state.inner then
+  if state.asking then return true end -- it is under way
+  if state.ending then
+    state.again = true
+  elseif not state.inner then
     connect(state)
   elseif not state.again then
     state.again = true
@@ -418,7 +457,10 @@ local function new(world, url, protocols, options)
     stopped = false,            -- close() was called
     again = false,              -- reconnect() was called: no wait this time
     opening = false,            -- `open` is being told
-    owesDrain = false,          -- a send was answered with false while there was no connection
+    asking = false,             -- url and protocols are being asked for
+    ending = false,             -- an attempt is over, and its `close` not yet told
+    full = false,               -- the socket has fallen behind, and will tell its drain
+    owesDrain = false,          -- a send was answered with false, and no drain has been told since
     openedAt = nil,             -- when the attempt there is, or was last, came to be open
     failure = nil,              -- its `error` event
     retryCount = 0,             -- attempts since the last connection that lasted
@@ -433,7 +475,7 @@ local function new(world, url, protocols, options)
     lastReceived = nil,
   }
   local object = ReconnectingWebSocket.new(state)
-  if type(url) == "function" then connect(state) else newSocket(state) end
+  connect(state, type(url) ~= "function")
   return object
 end
 
