@@ -786,6 +786,16 @@ describe("close() on what has given up", function()
 end)
 
 describe("reconnect()", function()
+  it("says false when the url function has called close()", function()
+    local life
+    life = live { url = function()
+      if life then life.ws:close() end
+      return "ws://home/"
+    end }
+    life:lose()
+    assert.is_false(life.ws:reconnect())
+  end)
+
   it("works again after it was called while its own close was told", function()
     local life = live():open()
     life:on("close", function() life.ws:reconnect() end)
@@ -905,9 +915,15 @@ describe("what is sent", function()
     options.binary = false
     life.ws:send("\254", "binary")
     life:open()
-    local messages = life:last():state().messages
-    assert.same({ binary = true }, messages[1].options)
-    assert.equal("binary", messages[2].options)
+    life:last():block()
+    options.binary = true
+    life.ws:send("\253", options)
+    options.binary = false
+    local function sent(i) return life:last():state().messages[i].options end
+    assert.same({ binary = true }, sent(1))
+    assert.equal("binary", sent(2))
+    life:lose():wait():open()
+    assert.same({ binary = true }, sent(1)) -- the third: it had not gone
   end)
 
   it("is checked at once", function()
@@ -959,6 +975,25 @@ describe("what is sent", function()
     assert.equal(0, life.ws.queuedMessages)
     assert.is_false(life.ws:send "then")
     assert.equal(15, life.ws.bufferedAmount)
+    life = live():lose(http(404)) -- given up, likewise
+    assert.is_false(life.ws:send "then")
+    assert.equal(4, life.ws.bufferedAmount)
+    assert.equal(0, life.ws.queuedMessages)
+  end)
+
+  it("while the peer closes, or after terminate(), waits for the next connection", function()
+    for _, ending in ipairs { "end of the stream", "terminate()", "reconnect()" } do
+      local life = live()
+      states[ending == "end of the stream" and "closing by the peer" or "open"](life)
+      happenings[ending](life)
+      assert.equal(2, life.ws.readyState)
+      life.ws:send "x"
+      assert.equal(1, life.ws.bufferedAmount)
+      life.world:settle()
+      if life.world:count() == 1 then life:wait() end
+      life:open()
+      assert.equal(" | x", life:handed())
+    end
   end)
 
   it("counts in `unsent` when close() comes between two attempts", function()
@@ -1097,20 +1132,20 @@ describe("the high-water mark", function()
 
   it("holds for both together", function()
     local life = live { highWaterMark = 10, maxQueuedBytes = 100 }
-    for _ = 1, 4 do life.ws:send "12345678" end
+    for _ = 1, 3 do life.ws:send "12345678" end
     life:last():open()
     life:last():block()
     life.world:settle()
     assert.equal("open", life:heard())
-    assert.equal(2, life.ws.queuedMessages) -- the socket was given as much as it takes
-    assert.equal(32, life.ws.bufferedAmount)
+    assert.equal(1, life.ws.queuedMessages) -- the socket was given as much as it takes
+    assert.equal(24, life.ws.bufferedAmount)
     assert.is_false(life.ws:send "x")
     for _ = 1, 3 do
       life:last():take(1000)
       life.world:settle()
     end
     assert.equal("open, drain", life:heard())
-    assert.equal("12345678 12345678 12345678 12345678 x", life:handed())
+    assert.equal("12345678 12345678 12345678 x", life:handed())
   end)
 
   it("owes its drain although the line broke before", function()
@@ -1158,11 +1193,41 @@ describe("the high-water mark", function()
     assert.equal(" | more than ten ten bytes.", life:handed())
   end)
 
-  it("is not told to who was never told to wait", function()
-    local life = live { highWaterMark = 10 }
-    for _ = 1, 3 do life.ws:send "1" end
+  it("owes its drain until a connection lasts beyond its onopen, and is not full of what that sent", function()
+    local life = live { highWaterMark = 10 }:open()
+    life:last():block()
+    assert.is_false(life.ws:send "more than ten")
+    life:last():take(19) -- all of it; and no turn in which the drain could come
+    life.ws:terminate()
+    life.world:settle()
+    life:wait():forget()
+    life:on("open", function() life.ws:terminate() end)
+    life:open()
+    assert.equal("open, close 1006  unclean, reconnecting 2", life:heard())
+    life:wait():forget()
+    life:on("open", function()
+      life:last():block()
+      life.ws:send "more than ten"
+    end)
     life:open()
     assert.equal("open", life:heard())
+    life:last():take(19)
+    life.world:settle()
+    assert.equal("open, drain", life:heard())
+  end)
+
+  it("is not told to who was never told to wait", function()
+    local life = live { highWaterMark = 10 }
+    assert.is_true(life.ws:send "six by")
+    life:on("open", function()
+      life:last():block()
+      assert.is_true(life.ws:send "SIX BY")
+    end)
+    life:open()
+    life:last():take(1000) -- of more than the mark, but nobody waits
+    life.world:settle()
+    assert.equal("open", life:heard())
+    assert.equal("SIX BY six by", life:handed())
   end)
 end)
 
@@ -1310,7 +1375,9 @@ describe("the heartbeat", function()
     life.world:pass(50)
     assert.equal("open, pong , close 1006 heartbeat timeout unclean, reconnecting 1", life:heard())
     assert.equal(1, life.world:count()) -- the wait
-    life:wait():open():forget().world:pass(150)
+    life:wait():open():forget().world:pass(99)
+    assert.equal(0, pings(life))
+    life.world:pass(51)
     assert.equal("close 1006 heartbeat timeout unclean, reconnecting 2", life:heard())
   end)
 

@@ -133,6 +133,7 @@ end
 local arrivals = {}
 
 function arrivals.open(s, item)
+  if s.phase ~= "connecting" then return nil end
   heard(s)
   s.phase, s.deadline, s.protocol = "open", nil, item.protocol
   s.sent = s.sent + HANDSHAKE

@@ -223,8 +223,7 @@ function lose(state, closed, ...)
     state.protocol, state.extensions = state.inner.protocol, state.inner.extensions
     state.lastReceived = state.inner.lastReceived
   end
-  state.inner, state.ending = nil, true
-  state.phase = state.stopped and "closing" or "waiting"
+  state.inner, state.ending, state.phase = nil, true, "waiting"
   if state.openedAt and world.now() - state.openedAt >= state.settings.minUptime then state.retryCount = 0 end
   closed.target, closed.error, closed.unsent = state.object, state.failure, state.queue.bytes
   local again = decide(state, closed, errors)
@@ -391,7 +390,7 @@ function methods.reconnect(object)
     state.again = true
     state.inner:terminate "reconnect"
   end
-  return true
+  return not state.stopped -- by the url function
 end
 
 --- Drops the connection there is, at once; then it comes back, as after any loss.
