@@ -10,9 +10,30 @@ local RESTART_LEAST, RESTART_MOST = 5000, 30000
 
 local months = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
 
---- Seconds of an HTTP date (RFC 9110, 5.6.7: IMF-fixdate) since some day long ago; nil when it is none.
+-- The three forms of an HTTP date, of which all are to be read (RFC 9110, 5.6.7).
+local fixdate = "^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"  -- Sun, 06 Nov 1994 08:49:37 GMT
+local rfc850 = "^%a+, (%d%d)%-(%a%a%a)%-(%d%d) (%d%d):(%d%d):(%d%d) GMT$"     -- Sunday, 06-Nov-94 08:49:37 GMT
+local asctime = "^%a+ (%a%a%a) ([ %d]%d) (%d%d):(%d%d):(%d%d) (%d%d%d%d)$"    -- Sun Nov  6 08:49:37 1994
+
+--- The year that two digits mean: no more than 50 years from now.
+local function century(year)
+  local this = tonumber(os.date "%Y")
+  local full = this - this % 100 + tonumber(year)
+  return full > this + 50 and full - 100 or full
+end
+
+local function split(date)
+  local day, name, year, hour, minute, second = date:match(fixdate)
+  if day then return day, name, year, hour, minute, second end
+  day, name, year, hour, minute, second = date:match(rfc850)
+  if day then return day, name, century(year), hour, minute, second end
+  name, day, hour, minute, second, year = date:match(asctime)
+  return day, name, year, hour, minute, second
+end
+
+--- Seconds of an HTTP date since some day long ago; nil when it is none.
 local function seconds(date)
-  local day, name, year, hour, minute, second = (date or ""):match "^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"
+  local day, name, year, hour, minute, second = split(date or "")
   local month = months[name]
   if not month then return nil end
   day, year = tonumber(day), tonumber(year)
@@ -43,7 +64,8 @@ end
 -- @tparam table|nil failure its error event
 -- @tparam function random gives a number in [0, 1)
 return function(settings, n, closed, failure, random)
-  local most = min(settings.maxDelay, settings.minDelay * settings.factor ^ (n - 1))
+  local growth = min(settings.factor ^ (n - 1), 1e15) -- infinite, it would make of a minDelay of 0 no number
+  local most = min(settings.maxDelay, settings.minDelay * growth)
   local least = most * (1 - settings.jitter)
   if closed.code == 1012 then
     most = min(settings.maxDelay, RESTART_MOST)
