@@ -75,7 +75,7 @@ end
 
 local function find(list, fn, capture)
   for i = 1, #list do
-    if list[i].fn == fn and list[i].capture == capture then return i end
+    if rawequal(list[i].fn, fn) and list[i].capture == capture then return i end
   end
 end
 
