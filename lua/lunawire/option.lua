@@ -32,7 +32,6 @@ local function refuse(what, name, names)
     mistake("TypeError", ("%s: options: a name expected, got a %s as key"):format(what, type(name)))
   end
   local near = core.nearest(name, names)
-  if name:sub(1, 2) == "on" then near = nil end
   mistake("TypeError", ("%s: unknown option \"%s\"%s"):format(what, name,
     name:sub(1, 2) == "on" and (" (handlers are set on what %s returns)"):format(what)
     or near and (" (did you mean \"%s\"?)"):format(near) or ""))
