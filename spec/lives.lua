@@ -3,10 +3,10 @@
 --
 --   lives.run(seed)        -- raises what did not hold, and after which steps; returns how many there were
 --
--- Always: one connection or attempt or wait, never two; after close() nothing begins any more; an attempt opens once
--- at most and closes exactly once; a message that was accepted is handed over whole at most once, those sent outside
--- onopen in their order; drain follows if send said so; what `close` calls `unsent` is all that was accepted and not handed over; the queue keeps
--- its bounds.
+-- Always: one connection or attempt or wait, never two; after close() nothing begins any more; an attempt opens
+-- once at most and closes exactly once; a message that was accepted is handed over whole at most once, those sent
+-- outside onopen in their order; drain follows if send said so; what `close` calls `unsent` is all that was accepted
+-- and not handed over; the queue keeps its bounds.
 
 local Random = require "spec.torture.random"
 local World = require "spec.world"
