@@ -145,6 +145,64 @@ equal("close 4000", log[#log])
 equal(3, ws.readyState)
 equal("for applications", lunawire.CloseCode.name(4000))
 
+-- --- what comes back -------------------------------------------------------------------------------------
+
+do
+  local came, port = {}, nil
+  local function serve()
+    local other = WebSocketServer { port = port or 0 }
+    port = other.port
+    function other.onmessage(event)
+      if event.data == "ping" then event.target:send "pong" else came[#came + 1] = event.data end
+    end
+    return other
+  end
+  local other, asked, told = serve(), 0, {}
+  local back = lunawire.ReconnectingWebSocket(function()
+    asked = asked + 1
+    return other.url
+  end, nil, { minDelay = 10, maxDelay = 20, heartbeat = { interval = 10, timeout = 2000, message = "ping" } })
+  for _, name in ipairs { "open", "message", "close", "reconnecting", "ping", "pong" } do
+    back["on" .. name] = function(event)
+      equal(back, event.target)
+      told[#told + 1] = event.type
+    end
+  end
+  local beat = lunawire.heartbeat(back, { interval = 10, timeout = 2000 })
+  equal(true, back:send "one")
+  equal(1, back.queuedMessages)
+  await(function() return came[1] and beat.latency end)
+  other:close()
+  await(function() return back.readyState ~= 1 end)
+  back:send("two", "binary")
+  other = serve()
+  await(function() return #came == 2 and told[#told] == "pong" end)
+  equal("one two", table.concat(came, " "))
+  assert(asked >= 2)
+  raises("TypeError", back.send, back, "\255")
+  raises("TypeError", lunawire.ReconnectingWebSocket, other.url, nil, { minDelai = 1 })
+  raises("TypeError", lunawire.heartbeat, back, { interval = 0 })
+  assert(not pcall(function() back.url = "x" end))
+  assert(not pcall(function() back.onmesage = print end))
+  assert(tostring(back):find "^ReconnectingWebSocket %(open%)", tostring(back))
+  function back.onmessage() error "oops" end
+  local taken
+  function lunawire.onerror(err, source) taken = { err, source } end
+  for socket in other:each() do socket:send "hello" end
+  await(function() return taken end)
+  lunawire.onerror = nil
+  assert(taken[1]:find "luas.lua:%d+: oops$", taken[1])
+  equal(back, taken[2])
+  beat:stop()
+  back:close()
+  await(function() return back.readyState == 3 end)
+  equal(false, back:reconnect())
+  equal("open", told[1])
+  equal("close", told[#told])
+  other:close()
+  await(function() return #other == 0 end)
+end
+
 -- --- what nobody refers to ------------------------------------------------------------------------------
 
 closes = {}

@@ -44,12 +44,12 @@ static void push_error_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &error_key);
 }
 
-/* Stack: … the sources of our own files. 1 if this call is of a function in one of them. */
+/* Stack: … the sources of our own files. 1 if this call is of a function in one of them, or the mark of a tail call (5.1). */
 static int is_own(lua_State *L, lua_Debug *call) {
   int own;
   lua_getinfo(L, "S", call);
   lua_getfield(L, -1, call->source);
-  own = !lua_isnil(L, -1);
+  own = !lua_isnil(L, -1) || strcmp(call->what, "tail") == 0;
   lua_pop(L, 1);
   return own;
 }
