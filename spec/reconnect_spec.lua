@@ -1105,6 +1105,33 @@ describe("what the system had not taken whole when the line broke", function()
   end)
 end)
 
+describe("clearQueue()", function()
+  it("forgets what is queued, and says how much that was", function()
+    local life = live { highWaterMark = 5 }
+    life.ws:send "one"
+    life.ws:send "two"
+    assert.equal(6, life.ws:clearQueue())
+    assert.equal(0, life.ws:clearQueue())
+    assert.same({ 0, 0 }, { life.ws.queuedMessages, life.ws.bufferedAmount })
+    life:open()
+    assert.equal("", life:handed())
+    assert.equal("open, drain", life:heard()) -- still owed
+  end)
+
+  it("in onclose forgets what came back", function()
+    local life = live():open()
+    life:last():block()
+    life.ws:send "one"
+    local bytes
+    life:on("close", function() bytes = life.ws:clearQueue() end)
+    life:lose()
+    assert.equal(3, bytes)
+    assert.equal(3, life.told.close.unsent)
+    life:wait():open()
+    assert.equal(" | ", life:handed())
+  end)
+end)
+
 describe("the high-water mark", function()
   it("is told by send, and drain follows on the connection", function()
     local life = live { highWaterMark = 10 }:open()
