@@ -20,6 +20,7 @@
 local backoff = require "lunawire.backoff"
 local core = require "lunawire.core"
 local heartbeat = require "lunawire.heartbeat"
+local occasion = require "lunawire.occasion"
 local option = require "lunawire.option"
 local outbox = require "lunawire.outbox"
 local target = require "lunawire.target"
@@ -27,6 +28,7 @@ core.ours()
 
 local huge = math.huge
 local event, mistake = target.event, target.mistake
+local keep, release = occasion.keep, occasion.release
 
 local CONNECTING, OPEN, CLOSING, CLOSED = 0, 1, 2, 3
 
@@ -56,13 +58,6 @@ local lose -- (state, closeEvent)
 local function clearTimer(state)
   if state.timer then state.world.clearTimeout(state.timer) end
   state.timer = nil
-end
-
---- Keeps the first of several errors for the end, when all has been done.
-local function keep(errors, fine, problem)
-  if fine then return end
-  if errors.any then return core.warn(problem) end
-  errors.any, errors.first = true, problem
 end
 
 --- Hands a message to the socket there is. False when it has fallen behind; its `drain` will follow.
@@ -100,7 +95,7 @@ local function onopen(state, opened)
   keep(errors, ReconnectingWebSocket.try(state.object, opened))
   state.opening = false
   if state.phase == "open" and sendQueue(state) then keep(errors, payDrain(state)) end
-  if errors.any then core.raise(errors.first) end
+  release(errors)
 end
 
 local function ondrain(state, drained)
@@ -232,7 +227,7 @@ function lose(state, closed, ...)
   if not again then dropQueue(state) end
   keep(errors, ReconnectingWebSocket.try(state.object, closed))
   if state.phase == "waiting" then keep(errors, wait(state, closed)) end
-  if errors.any then core.raise(errors.first) end
+  release(errors)
 end
 
 --- close() between two attempts: nothing is there to be closed, but its end is told.
@@ -436,7 +431,9 @@ ReconnectingWebSocket = target.class {
 --- Options `heartbeat`: false: none; true, nil: as it comes; a table: checked here, at once.
 local function readHeartbeat(value)
   if value == false then return nil end
-  return heartbeat.read(value ~= true and value or nil) and (type(value) == "table" and copied(value) or {})
+  local options = type(value) == "table" and copied(value) or {}
+  heartbeat.read(options)
+  return options
 end
 
 --- A WebSocket that comes back. `url` and `protocols` may be functions, asked at each attempt.
