@@ -42,21 +42,33 @@ local function settle(self)
   self.deadline = nil
 end
 
---- The deadline after a beat. `lastAlive` asks the system for unread bytes, so a loop that is late gives nobody up
--- whose answer is here.
+--- Was there a sign of life since the last beat? `lastAlive` asks the system for unread bytes, so a loop that is
+-- late gives nobody up whose answer is here.
+local function isAlive(self)
+  local alive = self.ws.lastAlive
+  return alive and alive >= self.beatAt
+end
+
+--- The deadline after a beat.
 local function judge(self)
-  local ws, beatAt = self.ws, self.beatAt
+  local ws = self.ws
+  local fine = ws.readyState ~= OPEN or ws.isPaused or isAlive(self)
   settle(self)
-  if ws.readyState ~= OPEN or ws.isPaused then return end
-  local alive = ws.lastAlive
-  if alive and alive >= beatAt then return end
-  ws:terminate("heartbeat timeout")
+  if not fine then ws:terminate("heartbeat timeout") end
 end
 
 --- One beat. It leaves at once: the peer has the whole of `timeout`, whatever else this turn of the loop will do.
+-- When the last one still awaits its sign of life, that one counts; a sign that is here is read first, since its
+-- latency is not this beat's.
 local function beat(self)
   local ws, world = self.ws, self.world
-  if self.beatAt or ws.readyState ~= OPEN or ws.isPaused then return end
+  if ws.readyState ~= OPEN or ws.isPaused then return end
+  if self.beatAt then
+    if not isAlive(self) then return end
+    settle(self)
+    self.deadline = world.setTimeout(beat, 0, self)
+    return
+  end
   if self.message then
     local _ = ws.lastAlive -- what the peer takes of a backlog from now on is news, as it is after a ping
     ws:send(self.message)
@@ -65,6 +77,7 @@ local function beat(self)
   end
   world.flush()
   self.beatAt = world.now()
+  self.askedAt = self.beatAt
   self.deadline = world.setTimeout(judge, self.timeout, self)
 end
 
@@ -99,7 +112,8 @@ local function listen(self)
     self.listeners.message = function(event)
       if not isReply(self, event) then return end
       event:stopImmediatePropagation()
-      if self.beatAt then self.latency = self.world.now() - self.beatAt end
+      if not self.askedAt then return end -- unasked, or twice
+      self.latency, self.askedAt = self.world.now() - self.askedAt, nil
     end
   else
     self.listeners.pong = function(event)
