@@ -20,6 +20,7 @@ build | header:zlib.h           | zlib1g-dev         | zlib-devel       | zlib  
 chat  | lua:cjson               | lua-cjson          | rock:lua-cjson   | rock:lua-cjson    | rock:lua-cjson | rock:lua-cjson
 chat  | lua:argparse            | lua-argparse       | rock:argparse    | rock:argparse     | rock:argparse  | rock:argparse
 chat  | lua:readline            | lua-readline       | rock:readline    | rock:readline     | rock:readline  | rock:readline
+chat  | lua:dbd.sqlite3         | lua-dbi-sqlite3    | sqlite-devel rock:luadbi-sqlite3 | sqlite rock:luadbi-sqlite3 | sqlite-dev rock:luadbi-sqlite3 | -
 test  | lua:busted              | lua-busted         | rock:busted      | rock:busted       | rock:busted    | rock:busted
 test  | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
 test  | command:tmux            | tmux               | tmux             | tmux              | tmux           | tmux
