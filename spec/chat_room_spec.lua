@@ -566,3 +566,136 @@ describe("the memory of the hall", function()
     assert.are.equal("welcome", world.join("cid").type)
   end)
 end)
+
+describe("a hall that goes on from an earlier one", function()
+  --- What an earlier hall has left of a room.
+  local function past(first, last)
+    local lines = {}
+    for seq = first, last do
+      lines[#lines + 1] = { type = "said", seq = seq, from = "ann", text = "line " .. seq, time = seq }
+    end
+    return lines
+  end
+
+  --- A hall over these lines, which are kept on; `world.asked` is what it wanted to know.
+  local function newHallOver(rooms, limits)
+    local world = newHall(limits)
+    world.asked = {}
+    world.hall.recall = function(name, seq, most)
+      table.insert(world.asked, ("%s %d %d"):format(name, seq, most))
+      local found = {}
+      for _, said in ipairs(rooms[name] or {}) do
+        if said.seq >= seq then found[#found + 1] = said end
+      end
+      while #found > most do table.remove(found, 1) end
+      return found
+    end
+    world.hall.keep = function(name, said)
+      rooms[name] = rooms[name] or {}
+      table.insert(rooms[name], said)
+    end
+    return world
+  end
+
+  local function seqs(history)
+    local list = {}
+    for i, said in ipairs(history) do list[i] = said.seq end
+    return list
+  end
+
+  it("knows what was said, and counts on", function()
+    local rooms = { lobby = past(41, 250) }
+    local world = newHallOver(rooms, { history = 3 })
+    assert.are.same({ 248, 249, 250 }, seqs(world.join("bob").history))
+    assert.are.same({ "lobby 1 3" }, world.asked)
+    assert.are.equal(251, world.say("bob", "on and on").seq)
+    assert.are.equal("on and on", rooms.lobby[#rooms.lobby].text)
+    assert.are.same({ 249, 250, 251 }, seqs(world.join("cleo").history))
+  end)
+
+  it("tells one who comes back what was said from the line on they saw last", function()
+    local world = newHallOver({ lobby = past(1, 250) }, { history = 3 })
+    local function back(seq)
+      return seqs(world.receive("bob", { type = "join", room = "lobby", name = "bob", seq = seq }).history)
+    end
+    local since = back(100)
+    assert.are.equal(151, #since)
+    assert.are.equal(100, since[1])
+    assert.are.same({ 250 }, back(250))
+    -- Nothing of this room can have such a number.
+    for _, seq in ipairs { 251, 0, -1, 2.5, 1e300, "100", {} } do assert.are.same({ 248, 249, 250 }, back(seq)) end
+  end)
+
+  it("leaves the oldest out when too much was missed, by lines or by bytes", function()
+    local world = newHallOver({ lobby = past(1, 250) }, { missed = 20 })
+    local missed = world.receive("bob", { type = "join", room = "lobby", name = "bob", seq = 1 }).history
+    assert.are.equal(20, #missed)
+    assert.are.equal(250, missed[20].seq)
+    world = newHallOver({ lobby = past(101, 250) }, { missedBytes = 80 })
+    missed = world.receive("bob", { type = "join", room = "lobby", name = "bob", seq = 101 }).history
+    assert.are.equal(10, #missed) -- of eight bytes each
+    assert.are.equal(250, missed[10].seq)
+  end)
+
+  it("does the same from its own memory when nobody keeps anything", function()
+    local world = newHall({ history = 3 })
+    world.join("ann")
+    for i = 1, 5 do world.say("ann", "line " .. i) end
+    local function back(seq)
+      return seqs(world.receive("ann", { type = "join", room = "lobby", name = "ann", seq = seq }).history)
+    end
+    assert.are.same({ 4, 5 }, back(4))
+    assert.are.same({ 3, 4, 5 }, back(1))
+  end)
+
+  it("has those who sat there sit there, and tells nobody", function()
+    local world = newHallOver { lobby = past(1, 2) }
+    world.join("ann")
+    world.forget()
+    assert.is_true(world.hall:restore("one", "lobby", "Bob B."))
+    assert.are.same({}, world.heard)
+    assert.are.same({ "lobby", "Bob B." }, { world.hall:placeOf("one") })
+    assert.are.same({}, { world.hall:placeOf("two") })
+    assertError("name-taken", world.join("two", "bob b."))
+    assert.are.same({ "ann", "Bob B." }, world.join("one", "Bob B.").people)
+    assert.are.same({}, types(world.heard.ann))
+    world.hall:depart("one")
+    assert.are.same({ "left" }, types(world.heard.ann))
+  end)
+
+  it("has no place for somebody twice, in a name that is taken, or that is no name", function()
+    local world = newHallOver {}
+    assert.is_true(world.hall:restore("one", "lobby", "bob"))
+    assert.is_false(world.hall:restore("one", "lobby", "cleo"))
+    assert.is_false(world.hall:restore("two", "lobby", "BOB"))
+    assert.is_false(world.hall:restore("two", "lobby", ""))
+    assert.is_false(world.hall:restore("two", "\27", "cleo"))
+    assert.are.same({}, { world.hall:placeOf("two") })
+  end)
+end)
+
+describe("the wait before the next message", function()
+  it("is none until twenty came in a second, and then as long as the flood lasts", function()
+    local world = newHall()
+    assert.are.equal(0, world.hall:wait("ann"))
+    for i = 1, 20 do
+      assert.are.equal(0, world.hall:wait("ann"))
+      world.clock = i
+      world.hall:receive("ann", { type = "ping" })
+    end
+    assert.are.equal(981, world.hall:wait("ann"))
+    world.clock = 1000.5
+    assert.are.equal(0.5, world.hall:wait("ann"))
+    world.clock = 1001
+    assert.are.equal(0, world.hall:wait("ann"))
+  end)
+
+  it("is none for a join that is part of arriving", function()
+    local world = newHall()
+    for _ = 1, 20 do world.hall:receive("ann", { type = "ping" }) end
+    world.heard.ann = {}
+    world.hall:join("ann", { type = "join", room = "lobby", name = "ann" })
+    assert.are.same({ "welcome" }, types(world.heard.ann))
+    assert.are.equal(1000, world.hall:wait("ann"))
+  end)
+end)

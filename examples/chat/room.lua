@@ -11,11 +11,17 @@
 --     now     = function() end,                       -- milliseconds of a clock that never jumps: the flood limit
 --     time    = function() end,                       -- milliseconds since 1970: what a message is stamped with
 --     limits  = { text = 500 },                       -- optional, over `room.limits`
+--     keep    = function(name, said) end,             -- optional: this line was said, and the room goes on from it
+--     recall  = function(name, seq, most) end,        -- optional: a room's lines from seq on, the last `most` of them
 --   }
 --   hall:receive(person, message)                     -- a decoded message; nil when it could not be decoded
+--   hall:join(person, message)                        -- the same for a join that is no message, but part of arriving
 --   hall:depart(person)                               -- the connection is gone
+--   hall:restore(person, room, name)                  -- sat there before all this began; nobody is told
+--   hall:placeOf(person)                              -- the names of the room and the person, nil: nowhere
+--   hall:wait(person)                                 -- milliseconds until one more message is no flood
 --
--- A person is whatever the host likes to use as a key: a socket here, a string in the specs.
+-- A person is whatever the host likes to use as a key: a socket, or the name of a session that outlives its sockets.
 
 local byte, char, sub = string.byte, string.char, string.sub
 local concat, remove = table.concat, table.remove
@@ -28,6 +34,8 @@ local limits = {
   text = 2000,
   id = 64,
   history = 100,    -- messages a room remembers
+  missed = 1000,    -- messages that are told to one who comes back ...
+  missedBytes = 256 * 1024,  -- ... and how long their texts may be together
   rate = 20,        -- messages one person may send ...
   window = 1000,    -- ... in this time
   people = 1000,    -- in one room: each of them is named in every welcome
@@ -160,6 +168,8 @@ local function new(options)
     leave = options.leave,
     now = options.now,
     time = options.time,
+    keep = options.keep or function() end,
+    recall = options.recall,
     limits = own,
     rooms = {},    -- by name
     roomCount = 0,
@@ -183,12 +193,19 @@ function Hall:guest(person)
   return guest
 end
 
---- Whether this message is one too many. Only those let through count, so that a flood is thinned, not shut out.
+--- Milliseconds until this person may send one more message. Only those let through count, so that a flood is thinned,
+-- not shut out.
+function Hall:wait(person)
+  local guest = self.guests[person]
+  local earliest = guest and guest.arrivals[guest.oldest]  -- the one `rate` messages ago
+  if not earliest then return 0 end
+  return math.max(0, earliest + self.limits.window - self.now())
+end
+
+--- Whether this message is one too many.
 function Hall:isFlood(guest)
-  local now, arrivals = self.now(), guest.arrivals
-  local earliest = arrivals[guest.oldest]  -- the one `rate` messages ago
-  if earliest and now - earliest < self.limits.window then return true end
-  arrivals[guest.oldest] = now
+  if self:wait(guest.person) > 0 then return true end
+  guest.arrivals[guest.oldest] = self.now()
   guest.oldest = guest.oldest % self.limits.rate + 1
   return false
 end
@@ -212,6 +229,10 @@ function Hall:findRoom(name)
   if self.roomCount >= self.limits.rooms and not self:forgetRoom() then return nil end
   self.emptied = self.emptied + 1
   room = { name = name, seq = 0, history = {}, people = {}, byKey = {}, emptied = self.emptied }
+  if self.recall then
+    room.history = self.recall(name, 1, self.limits.history)
+    room.seq = room.history[1] and room.history[#room.history].seq or 0
+  end
   self.rooms[name] = room
   self.roomCount, self.emptyCount = self.roomCount + 1, self.emptyCount + 1
   return room
@@ -246,13 +267,30 @@ local function unseat(self, guest)
   self.publish(room.name, { type = "left", name = name })
 end
 
-local function welcome(self, guest)
-  local people, history = {}, {}
-  for i, other in ipairs(guest.room.people) do people[i] = other.name end
-  for i, said in ipairs(guest.room.history) do history[i] = said end
-  self.send(guest.person, {
-    type = "welcome", room = guest.room.name, you = guest.name, people = people, history = history,
-  })
+--- What was said from `seq` on, that line included: by it one who comes back can tell that it is still the same room.
+-- If that is more than we tell, the oldest are left out.
+local function missed(self, room, seq)
+  local lines = self.recall and self.recall(room.name, seq, self.limits.missed) or room.history
+  local first, bytes = #lines + 1, 0
+  while first > 1 and lines[first - 1].seq >= seq do
+    bytes = bytes + #lines[first - 1].text
+    if bytes > self.limits.missedBytes then break end
+    first = first - 1
+  end
+  local some = {}
+  for i = first, #lines do some[#some + 1] = lines[i] end
+  return some
+end
+
+local function welcome(self, guest, seq)
+  local room, people, history = guest.room, {}, {}
+  for i, other in ipairs(room.people) do people[i] = other.name end
+  if type(seq) == "number" and seq >= 1 and seq <= room.seq and seq == floor(seq) then
+    history = missed(self, room, seq)
+  else
+    for i, said in ipairs(room.history) do history[i] = said end
+  end
+  self.send(guest.person, { type = "welcome", room = room.name, you = guest.name, people = people, history = history })
 end
 
 local on = {}
@@ -279,7 +317,7 @@ function on.join(self, guest, message)
     seat(self, guest, room, name, key)
     if self.emptyCount > self.limits.emptyRooms then self:forgetRoom() end
   end
-  welcome(self, guest)
+  welcome(self, guest, message.seq)
 end
 
 function on.say(self, guest, message)
@@ -297,6 +335,7 @@ function on.say(self, guest, message)
   local history = room.history
   history[#history + 1] = said
   if #history > self.limits.history then remove(history, 1) end
+  self.keep(room.name, said)
   self.publish(room.name, said)
 end
 
@@ -326,6 +365,11 @@ function Hall:receive(person, message)
   handler(self, guest, message)
 end
 
+--- A join that counts toward no flood: whoever comes back says where they were.
+function Hall:join(person, message)
+  on.join(self, self:guest(person), message)
+end
+
 --- The connection of this person is gone.
 function Hall:depart(person)
   local guest = self.guests[person]
@@ -333,6 +377,21 @@ function Hall:depart(person)
   self.guests[person] = nil
   unseat(self, guest)
   if self.emptyCount > self.limits.emptyRooms then self:forgetRoom() end
+end
+
+--- Puts somebody where a hall before this one had them. False if there is no such place any more.
+function Hall:restore(person, roomName, name)
+  local shown, key = label(name, "name", self.limits.name)
+  local room = shown and label(roomName, "room", self.limits.room) and self:findRoom(roomName)
+  if not room or room.byKey[key] or #room.people >= self.limits.people or self.guests[person] then return false end
+  seat(self, self:guest(person), room, shown, key)
+  return true
+end
+
+function Hall:placeOf(person)
+  local guest = self.guests[person]
+  if not guest or not guest.room then return nil end
+  return guest.room.name, guest.name
 end
 
 return { new = new, limits = limits, codePoints = codePoints }
