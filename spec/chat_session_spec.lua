@@ -166,6 +166,23 @@ local function plain(server, name)
   return guest
 end
 
+--- A journal that can be told to fail.
+local function newJournal(name)
+  local journal = dofile(helper.root .. "/examples/chat/journal.lua").open(name or "memory")
+  local broken, commits = nil, 0
+  return setmetatable({
+    commit = function()
+      commits = commits + 1
+      if broken then return false, broken end
+      return journal:commit()
+    end,
+    fail = function(problem) broken = problem end,
+    commits = function() return commits end,
+  }, { __index = function(_, key)
+    return function(_, ...) return journal[key](journal, ...) end
+  end })
+end
+
 -- What is promised -----------------------------------------------------------------------------------------------------
 
 describe("a session in the chat room", function()
@@ -331,23 +348,6 @@ describe("a session in the chat room", function()
 end)
 
 describe("the journal of the chat room", function()
-  --- One that can be told to fail.
-  local function newJournal()
-    local journal = dofile(helper.root .. "/examples/chat/journal.lua").open("memory")
-    local broken, commits = nil, 0
-    return setmetatable({
-      commit = function()
-        commits = commits + 1
-        if broken then return false, broken end
-        return journal:commit()
-      end,
-      fail = function(problem) broken = problem end,
-      commits = function() return commits end,
-    }, { __index = function(_, name)
-      return function(_, ...) return journal[name](journal, ...) end
-    end })
-  end
-
   it("is written once for all that is said in a turn", function()
     local journal = newJournal()
     local server = start { journal = journal }
@@ -418,6 +418,29 @@ describe("a chat room that was started anew", function()
     bob:connect(server.port, { type = "join", room = "lobby", name = "bob", seq = 1 })
     assert.same({ "1 one", "2 two" }, texts(bob:next().history))
     assert.same({}, ann:rest())
+  end)
+
+  it("tells one who comes back nothing ahead of what was missed", function()
+    local server = start { journal = file }
+    local ann, bob = newGuest "ann", newGuest "bob"
+    ann:join(server.port)
+    bob:join(server.port)
+    bob:send(say "one")
+    assert.same({ "1 one" }, texts(bob:rest()))
+    finish(server)
+    local journal, log = newJournal(file), {}
+    server = start { journal = journal, log = function(line) table.insert(log, line) end }
+    bob:join(server.port, { seq = 1 })
+    bob:rest()
+    -- Line 2 is not yet written when ann comes in, and she sits there already.
+    journal.fail "not now"
+    bob:send(say "two")
+    wire.await(function() return log[1] end, "a line in the log")
+    ann:connect(server.port, { type = "join", room = "lobby", name = "ann", seq = 1 })
+    journal.fail(nil)
+    local first, second = ann:next(), ann:rest()
+    assert.same({ "1 one", "2 two" }, texts(first.history))
+    assert.same({}, second)
   end)
 
   it("lets those go who do not come back in time", function()

@@ -177,7 +177,7 @@ local function ways(server, sessions, desk)
 
   local function deliver(id, message, text)
     local person = sessions[id]
-    if not person then return end  -- it sat here before the server was started anew: it will ask what it missed
+    if not person or not person.here then return end  -- from before the server was started anew: it will ask
     if light[message.type] then person.session:note(text) else person.session:send(text) end
   end
 
@@ -288,8 +288,9 @@ local function serveSessions(server, house)
 
   hub.onsession = guarded(house.log, function(event)
     local session = event.session
-    sessions[session.id] = { session = session, taken = session.received, inbox = {}, timer = nil }
-    awaited[session.id] = nil
+    local person = { session = session, taken = session.received, inbox = {}, timer = nil, here = false }
+    sessions[session.id], awaited[session.id] = person, nil
+    desk.out(function() person.here = true end)  -- what was said before comes in its welcome, not ahead of it
     greet(session.id, event.greeting)
   end)
 
@@ -370,7 +371,7 @@ local function start(options)
     journal = result
   end
 
-  local sessions = {}  -- id -> { session, taken, inbox, timer }
+  local sessions = {}  -- id -> { session, taken, inbox, timer, here }
   local desk = newDesk(journal, log)
   local outward = ways(server, sessions, desk)
   local hall = room.new {
