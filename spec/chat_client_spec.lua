@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local helper = require "spec.helper"
 local lunawire = require "lunawire"
+local reliable = require "lunawire.reliable"
 
 local script = helper.root .. "/examples/chat/client.lua"
 local chat = dofile(helper.root .. "/examples/chat/server.lua")
@@ -29,6 +30,12 @@ end
 
 local function start()
   return keep(chat.start { port = 0 })
+end
+
+--- A server that speaks the protocol, and says what the spec wants.
+local function serve()
+  local server = keep(lunawire.WebSocketServer { port = 0, protocols = { reliable.protocol } })
+  return server, reliable.server(server)
 end
 
 --- Somebody else in the room, who remembers everything that was said.
@@ -200,17 +207,16 @@ describe("the client at a pipe #foreign", function()
     local peer = run(server, "(echo one; sleep 4; echo two)", "--name pipe")
     await("the first line", function() return ann.said[1] end)
     for socket in server:each() do
-      if socket:isSubscribed("lobby") then socket:terminate() end
+      if socket.protocol ~= "" then socket:terminate() end
     end
-    await("the reconnection", function()
-      local _, count = peer:text():gsub("; trying again", "")
-      return count == 1
-    end)
-    local again = visit(server, "bea")
+    await("the reconnection", function() return peer:text():find("* the line is back\n", 1, true) end)
     local text = finish(peer)
-    assert.are.same({ "pipe: two" }, again.said)
-    local _, count = text:gsub("pipe: one", "")
-    assert.are.equal(1, count)
+    assert.are.same({ "pipe: one", "pipe: two" }, ann.said)
+    assert.are.same({ "welcome ", "joined pipe", "said one", "said two", "left pipe" }, ann.events) -- it was never gone
+    for _, words in ipairs { "pipe: one", "pipe: two", "; trying again in 1 s\n" } do
+      local _, count = text:gsub(words, "")
+      assert.are.equal(1, count, words)
+    end
     assert.matches("ended 0\n$", text)
   end)
 
@@ -227,24 +233,24 @@ describe("the client at a pipe #foreign", function()
 
   it("obeys nothing a server sends, and passes over what is no message", function()
     local evil = "\27]0;mine\7\194\155 2J\226\128\174"
-    local server = keep(lunawire.WebSocketServer { port = 0 })
-    server.onmessage = function(event)
+    local server, hub = serve()
+    hub.onsession = function(event)
+      local message = cjson.decode(event.greeting)
+      local session = event.session
+      session:send(cjson.encode { type = "welcome", room = evil, you = message.name, people = { evil, message.name },
+        history = { { type = "said", seq = 1, from = evil, text = evil, time = 1 } } })
+      for _, nonsense in ipairs {
+        "", "[]", "null", "{", '{"type":{}}', '{"type":"said"}', '{"type":"said","seq":{},"from":null,"text":[1]}',
+        '{"type":"welcome","room":"x","you":"y","people":[1],"history":[]}', '{"type":"joined","name":7}',
+        '{"type":"error"}', '{"type":"unheard of"}',
+      } do session:send(nonsense) end
+      session:send(cjson.encode { type = "joined", name = evil })
+      session:send(cjson.encode { type = "left", name = evil })
+    end
+    hub.onmessage = function(event)
       local message = cjson.decode(event.data)
-      local socket = event.target
-      if message.type == "join" then
-        socket:send(cjson.encode { type = "welcome", room = evil, you = message.name, people = { evil, message.name },
-          history = { { type = "said", seq = 1, from = evil, text = evil, time = 1 } } })
-        for _, nonsense in ipairs {
-          "", "[]", "null", "{", '{"type":{}}', '{"type":"said"}', '{"type":"said","seq":{},"from":null,"text":[1]}',
-          '{"type":"welcome","room":"x","you":"y","people":[1],"history":[]}', '{"type":"joined","name":7}',
-          '{"type":"error"}', '{"type":"unheard of"}',
-        } do socket:send(nonsense) end
-        socket:send(cjson.encode { type = "joined", name = evil })
-        socket:send(cjson.encode { type = "left", name = evil })
-      elseif message.type == "say" then
-        socket:send(cjson.encode { type = "error", code = evil, message = evil, id = message.id })
-        socket:close(4000, "bye \27[2J")
-      end
+      event.session:send(cjson.encode { type = "error", code = evil, message = evil, id = message.id })
+      event.session.socket:close(4000, "bye \27[2J")
     end
     local text = finish(run(server, "printf '/who\\nhello\\n'", "--name pipe"))
     assert.is_nil(text:find("[%z\1-\9\11-\31\127]"))
@@ -259,19 +265,18 @@ describe("the client at a pipe #foreign", function()
 
   it("takes only its own words for said, and says them again when it was too fast", function()
     local heard = {}
-    local server = keep(lunawire.WebSocketServer { port = 0 })
-    server.onmessage = function(event)
-      local message, socket = cjson.decode(event.data), event.target
-      if message.type == "join" then
-        socket:send('{"type":"welcome","room":"lobby","you":"pipe","people":["pipe"],"history":[]}')
-      elseif message.type == "say" then
-        heard[#heard + 1] = message.text
-        if #heard == 1 then
-          socket:send('{"type":"said","seq":1,"from":"ann","text":"hello","time":1}')
-          socket:send(cjson.encode { type = "error", code = "slow-down", message = "too fast", id = message.id })
-        else
-          socket:send(cjson.encode { type = "said", seq = 2, from = "pipe", text = message.text, time = 1, id = message.id })
-        end
+    local server, hub = serve()
+    hub.onsession = function(event)
+      event.session:send('{"type":"welcome","room":"lobby","you":"pipe","people":["pipe"],"history":[]}')
+    end
+    hub.onmessage = function(event)
+      local message, session = cjson.decode(event.data), event.session
+      heard[#heard + 1] = message.text
+      if #heard == 1 then
+        session:send('{"type":"said","seq":1,"from":"ann","text":"hello","time":1}')
+        session:send(cjson.encode { type = "error", code = "slow-down", message = "too fast", id = message.id })
+      else
+        session:send(cjson.encode { type = "said", seq = 2, from = "pipe", text = message.text, time = 1, id = message.id })
       end
     end
     assert.matches("pipe: hello\nended 0\n$", finish(run(server, "echo hello", "--name pipe")))

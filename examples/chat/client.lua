@@ -3,7 +3,8 @@
 --   lua5.4 examples/chat/client.lua [URL] [--name NAME] [--room ROOM]
 --
 -- In a terminal, readline edits the line and what others say appears above it. When the input is a pipe or a file,
--- every line of it is said, in order, and the client ends when the server has confirmed the last one.
+-- every line of it is said, in order, and the client ends when the server has the last one in its journal.
+-- The conversation is a session of lunawire.reliable: it survives the line, and the server.
 -- What others wrote is shown, never obeyed: their control characters appear as signs.
 
 local function need(name, advice)
@@ -14,18 +15,18 @@ local function need(name, advice)
 end
 
 local lunawire = need("lunawire", 'in a checkout, type make, then eval "$(make -s env)"')
+local reliable = need("lunawire.reliable", 'in a checkout, type make, then eval "$(make -s env)"')
 local cjson = need("cjson", "install lua-cjson (Debian: apt install lua-cjson; else: luarocks install lua-cjson)")
 local argparse = need("argparse", "install it (Debian: apt install lua-argparse; else: luarocks install argparse)")
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 local codePoints = dofile(here .. "/room.lua").codePoints
-local WebSocket = lunawire.WebSocket
 
 local SHOWN = 20           -- messages of the past that are shown on coming into a room
 local BEAT = 15000         -- how often the server is asked for a sign of life ...
-local DEAD = 25000         -- ... and how long without any makes the line a dead one
-local NAME_HELD = 45000    -- how long our own lost connection may hold our name
+local PATIENCE = 10000     -- ... and how long it may take for one
 local ATTEMPTS = 3         -- to find the server again, when nobody watches
+local UNDER_WAY = 100      -- lines that may be on their way at the same time; the others wait here
 local FAREWELL = 300       -- how long the server has to answer our Close at the end
 
 -- Text of others -----------------------------------------------------------------------------------------------------
@@ -303,18 +304,22 @@ local chat = {
   url = nil,
   want = nil,          -- { room, name }: where we want to be
   ownName = false,     -- the name was chosen by the person, so no other is tried by itself
-  socket = nil,
-  joined = false,      -- the current connection has had its welcome ...
-  joining = false,     -- ... or waits for one
+  socket = nil,        -- a ReconnectingWebSocket ...
+  link = nil,          -- ... and the session over it
+  seat = nil,          -- { room, name }: where the server has us, as far as we know
+  joined = false,      -- we are in, though the line may be down ...
+  joining = false,     -- ... or have asked for a place
   room = nil,          -- the room whose messages are on the screen
   name = nil,
   people = {},
-  lastSeq = 0,
+  lastSeq = 0,         -- the last of those messages ...
+  lastTime = nil,      -- ... and when it was said: in a room that has started anew, another was
   queue = {},          -- lines still to be dealt with
-  sent = nil,          -- the message that waits for its confirmation: { id, text }; one at a time keeps the order
+  flying = {},         -- those the server has not acknowledged: { id, text }
+  back = {},           -- those it has sent back, to be said before the queue
   counter = 0,
-  attempt = 0,
-  heldSince = nil,
+  down = false,        -- the person knows that the line is lost
+  problem = nil,       -- what is known of why
   person = true,       -- somebody watches
   ended = false,       -- the input has ended
   leaving = false,
@@ -325,38 +330,58 @@ local chat = {
 -- Where our ids begin; two clients are told apart by their names, so this need not be unique in the world.
 local idPrefix = ("t%x-%x-"):format(os.time(), math.random(0, 0xFFFFFF))
 
-local function transmit(message)
-  local socket = chat.socket
-  if not socket or socket.readyState ~= WebSocket.OPEN then return false end
-  socket:send(cjson.encode(message))
-  return true
-end
-
 local function leave(status)
   if chat.leaving then return lunawire.stop() end
   chat.leaving = true
   chat.status = status or chat.status
   if chat.input then chat.input.stop() end
-  local socket = chat.socket
-  if not socket or socket.readyState == WebSocket.CLOSED then return lunawire.stop() end
-  socket:close(1000)
+  chat.link:close(1000)
   lunawire.setTimeout(lunawire.stop, FAREWELL)
 end
 
 --- Gives up; for when nobody is there to decide otherwise.
 local function fail(...)
+  if chat.input then chat.input.stop() end
   io.stderr:write("chat: ", table.concat({ ... }), "\n")
   leave(1)
 end
 
 local function join()
-  if transmit { type = "join", room = chat.want.room, name = chat.want.name } then chat.joining = true end
+  if chat.leaving then return end
+  chat.joining = true
+  chat.link:send(cjson.encode { type = "join", room = chat.want.room, name = chat.want.name })
 end
+
+--- What a line says of us when the server has forgotten us: where we were, and what we have.
+local function greeting()
+  local at = chat.seat or chat.want
+  local seen = at.room == chat.room and chat.lastSeq > 0
+  return cjson.encode { type = "join", room = at.room, name = at.name, seq = seen and chat.lastSeq or nil }
+end
+
+--- Takes a line out of those under way; nil if it is none of them.
+local function land(id)
+  for i, line in ipairs(chat.flying) do
+    if line.id == id then return table.remove(chat.flying, i) end
+  end
+end
+
+local work
 
 local function say(text)
   chat.counter = chat.counter + 1
-  chat.sent = { id = idPrefix .. chat.counter, text = text }
-  transmit { type = "say", text = text, id = chat.sent.id }
+  local id = idPrefix .. chat.counter
+  chat.flying[#chat.flying + 1] = { id = id, text = text }
+  chat.link:send(cjson.encode { type = "say", text = text, id = id }, nil, function(receipt)
+    if receipt.acknowledged and land(id) then work() end
+  end)
+end
+
+--- Lines that came back are said again, before the others.
+local function sayAgain()
+  for i = #chat.back, 1, -1 do table.insert(chat.queue, 1, chat.back[i]) end
+  chat.back = {}
+  work()
 end
 
 local commands = {}
@@ -378,9 +403,8 @@ end
 
 local function moveTo(room, name)
   chat.want = { room = room, name = name }
-  chat.heldSince = nil
-  join()
-  if not chat.joining then screen.note("not connected; it will be done when the line is back") end
+  if not chat.link.connected then screen.note("not connected; it will be done when the line is back") end
+  if chat.joined or chat.link.connected then join() end  -- else the greeting will say so
 end
 
 function commands.room(room)
@@ -402,16 +426,19 @@ local function command(line)
 end
 
 --- Deals with lines that wait, as far as it can be done now.
-local function work()
-  while chat.queue[1] and chat.joined and not chat.joining and not chat.sent and not chat.leaving do
-    local line = table.remove(chat.queue, 1)
-    if line:match("^/[^/]") or line == "/" then
+function work()
+  while chat.queue[1] and chat.joined and not chat.joining and not chat.back[1] and not chat.leaving do
+    local line = chat.queue[1]
+    local isCommand = line:match("^/[^/]") or line == "/"
+    if #chat.flying >= (isCommand and 1 or UNDER_WAY) then return end
+    table.remove(chat.queue, 1)
+    if isCommand then
       command(line)
     else
       say((line:gsub("^//", "/")))
     end
   end
-  if chat.ended and not chat.queue[1] and not chat.sent and not chat.joining and chat.joined then leave() end
+  if chat.ended and chat.joined and not (chat.queue[1] or chat.flying[1] or chat.back[1] or chat.joining) then leave() end
 end
 
 --- A line from the person, or nil at the end of the input.
@@ -427,7 +454,9 @@ local function take(line)
   -- A person's command works at once, whatever else may be waiting; in a pipe everything has its turn.
   if chat.person and (line:match("^/[^/]") or line == "/") then return command(line) end
   chat.queue[#chat.queue + 1] = line
-  if chat.person and not chat.joined then screen.note("will be said when the line is there: ", visible(line)) end
+  if chat.person and not (chat.joined and chat.link.connected) then
+    screen.note("will be said when the line is there: ", visible(line))
+  end
   work()
 end
 
@@ -456,8 +485,17 @@ local function hasShape(message, shape)
   return true
 end
 
-local function confirmed(said)
-  if chat.sent and said.id == chat.sent.id and said.from == chat.name then chat.sent = nil end
+--- Shows a message of the room, unless it is on the screen.
+local function show(said)
+  if said.seq <= chat.lastSeq then return end
+  chat.lastSeq, chat.lastTime = said.seq, said.time
+  screen.said(said)
+end
+
+--- Whether these are of the same room that is on the screen: its last message is the first of them, or they begin later.
+local function goesOn(history)
+  local first, last = history[1], history[#history]
+  return last and last.seq >= chat.lastSeq and (first.seq ~= chat.lastSeq or first.time == chat.lastTime)
 end
 
 local function welcome(message)
@@ -465,27 +503,23 @@ local function welcome(message)
   if message.room ~= chat.room then chat.lastSeq = 0 end
   chat.room, chat.name, chat.people = message.room, message.you, message.people
   chat.want = { room = message.room, name = message.you }
-  chat.joined, chat.joining, chat.heldSince = true, false, nil
-  local history, first = message.history, 1
-  local last = history[#history]
-  if chat.lastSeq > 0 and (not last or last.seq < chat.lastSeq) then
+  chat.seat = chat.want
+  chat.joined, chat.joining = true, false
+  local history = message.history
+  if chat.lastSeq > 0 and not goesOn(history) then
     screen.note("the room has started anew")
     chat.lastSeq = 0
   end
   if chat.lastSeq == 0 then
     screen.note("you are ", visible(chat.name), " in # ", visible(chat.room), ", with ", #chat.people - 1,
       " more; /help tells what you can do")
-    first = math.max(1, #history - SHOWN + 1)
-  elseif news then
-    screen.note("you are ", visible(chat.name), " in # ", visible(chat.room))
+    for i = math.max(1, #history - SHOWN + 1), #history do show(history[i]) end
+  else
+    if news then screen.note("you are ", visible(chat.name), " in # ", visible(chat.room)) end
+    if history[1].seq > chat.lastSeq + 1 then screen.note("some messages in between are no longer remembered") end
+    for _, said in ipairs(history) do show(said) end
   end
-  for i, said in ipairs(history) do
-    confirmed(said)
-    if i >= first and said.seq > chat.lastSeq then screen.said(said) end
-  end
-  if last then chat.lastSeq = last.seq end
-  -- Not in the history, so it was lost with the line.
-  if chat.sent then transmit { type = "say", text = chat.sent.text, id = chat.sent.id } end
+  sayAgain()
 end
 
 local function without(list, value)
@@ -499,9 +533,7 @@ end
 local hear = { welcome = welcome }
 
 function hear.said(message)
-  confirmed(message)
-  chat.lastSeq = math.max(chat.lastSeq, message.seq)
-  screen.said(message)
+  if chat.joined then show(message) end
 end
 
 function hear.joined(message)
@@ -522,14 +554,6 @@ local function refused(code, message)
   if code == "slow-down" then
     return lunawire.setTimeout(join, 1000)
   end
-  if taken and not chat.joined and chat.room then
-    -- The server may not know yet that our last connection is dead, and that one still holds our name.
-    if not chat.heldSince then
-      chat.heldSince = lunawire.now()
-      screen.note("the lost connection still holds the name ", visible(chat.want.name), "; waiting")
-    end
-    if lunawire.now() - chat.heldSince < NAME_HELD then return lunawire.setTimeout(join, 2000) end
-  end
   if taken and not chat.ownName and not chat.joined then
     local stem, number = chat.want.name:match("^(.-)(%d*)$")
     chat.want.name = stem .. (tonumber(number) or 1) + 1
@@ -542,19 +566,23 @@ local function refused(code, message)
   if chat.joined then chat.want = { room = chat.room, name = chat.name } end
 end
 
+--- A line was not taken as it came. Those that were too fast, or too early, are said again; the server had no other
+-- reason to send them back.
+local function returned(line, code, message)
+  if code == "slow-down" or code == "not-joined" then
+    chat.back[#chat.back + 1] = line.text:gsub("^/", "//")
+    if code == "slow-down" then lunawire.setTimeout(sayAgain, 500) end
+    return
+  end
+  local start = rows(line.text, 40)
+  screen.note("not said (", visible(message), "): ", visible(start[1]), start[2] and "…" or "")
+  if not chat.person then chat.status = 1 end
+end
+
 function hear.error(message)
-  if chat.sent and message.id == chat.sent.id then
-    if message.code == "slow-down" then
-      local sent = chat.sent
-      lunawire.setTimeout(function()
-        if chat.sent == sent and chat.joined then transmit { type = "say", text = sent.text, id = sent.id } end
-      end, 500)
-      return
-    end
-    local start = rows(chat.sent.text, 40)
-    screen.note("not said (", visible(message.message), "): ", visible(start[1]), start[2] and "…" or "")
-    if not chat.person then chat.status = 1 end
-    chat.sent = nil
+  local line = message.id and land(message.id)
+  if line then
+    returned(line, message.code, message.message)
   elseif chat.joining then
     refused(message.code, message.message)
   else
@@ -564,55 +592,51 @@ end
 
 -- The line
 
-local connect
-
---- The connection has ended, or never was one; `problem` says why, if that is known.
-local function lost(event, problem)
-  local wasJoined = chat.joined
-  chat.socket, chat.joined, chat.joining = nil, false, false
-  if chat.leaving then return lunawire.stop() end
-  if wasJoined then chat.attempt = 0 end
-  chat.attempt = chat.attempt + 1
-  local why = problem and visible(problem)
-    or ("the line to %s was lost (%s)"):format(chat.url, event.reason ~= "" and visible(event.reason) or event.code)
-  if not chat.person and chat.attempt > ATTEMPTS then
-    return fail(why, "; lines not said: ", #chat.queue + (chat.sent and 1 or 0))
+local function heard(event)
+  local ok, message = pcall(cjson.decode, event.data)
+  local kind = ok and type(message) == "table" and type(message.type) == "string" and message.type
+  if kind and hear[kind] and hasShape(message, shapes[kind]) then
+    hear[kind](message)
+    work()
   end
-  local longest = math.min(30000, 1000 * 1.6 ^ (chat.attempt - 1))
-  local delay = longest * (0.5 + 0.5 * math.random())  -- so that not everybody knocks at the same moment
-  if wasJoined or chat.attempt == 1 then
-    screen.note(why, "; trying again")
-  end
-  lunawire.setTimeout(connect, delay)
 end
 
-function connect()
-  if chat.leaving then return end
-  local socket = WebSocket(chat.url, nil, { closeTimeout = 1000 })
-  local beat, problem
-  chat.socket = socket
-  socket.onopen = function()
-    join()
-    beat = lunawire.setInterval(function()
-      if lunawire.now() - socket.lastReceived > DEAD then
-        socket:terminate("no sign of life")
-      else
-        transmit { type = "ping" }
-      end
-    end, BEAT)
+--- The server is there. What it may have forgotten, our greeting has told it.
+local function ready(event)
+  if chat.down then screen.note("the line is back") end
+  chat.down, chat.problem = false, nil
+  if event.continued then return end
+  chat.joined, chat.joining, chat.seat = false, true, nil
+end
+
+--- Why there is no line, in words.
+local function why(event)
+  if chat.problem then return visible(chat.problem) end
+  return ("the line to %s was lost (%s)"):format(chat.url, event.reason ~= "" and visible(event.reason) or event.code)
+end
+
+local function connect()
+  local socket = lunawire.ReconnectingWebSocket(chat.url, reliable.protocol, {
+    closeTimeout = 1000,
+    heartbeat = { interval = BEAT, timeout = PATIENCE },
+    maxRetries = not chat.person and ATTEMPTS or nil,
+    minUptime = not chat.person and 1 or nil,
+  })
+  local last
+  chat.socket, chat.link = socket, reliable.client(socket, { greeting = greeting })
+  socket.onerror = function(event) chat.problem = event.message end
+  socket.onclose = function(event) last = event end
+  socket.onreconnecting = function(event)
+    if chat.leaving or chat.down then return end
+    chat.down = true
+    screen.note(why(last), "; trying again in ", ("%.0f s"):format(math.max(1, event.delay / 1000)))
   end
-  socket.onmessage = function(event)
-    local ok, message = pcall(cjson.decode, event.data)
-    local kind = ok and type(message) == "table" and type(message.type) == "string" and message.type
-    if kind and hear[kind] and hasShape(message, shapes[kind]) then
-      hear[kind](message)
-      work()
-    end
-  end
-  socket.onerror = function(event) problem = event.message end
-  socket.onclose = function(event)
-    if beat then beat:close() end
-    lost(event, problem)
+  chat.link.onready = ready
+  chat.link.onmessage = heard
+  chat.link.onerror = function(event) chat.problem = event.message end
+  chat.link.onclose = function(event)
+    if chat.leaving then return lunawire.stop() end
+    fail(why(event), "; lines not said: ", #chat.flying + #chat.back + #chat.queue)
   end
 end
 
