@@ -378,6 +378,7 @@ describe("the script #foreign", function()
       ["/index.html"] = { "text/html; charset=utf-8", "index.html" },
       ["/style.css"] = { "text/css; charset=utf-8", "style.css" },
       ["/chat.js"] = { "text/javascript; charset=utf-8", "chat.js" },
+      ["/reliable.js"] = { "text/javascript; charset=utf-8", "reliable.js" },
       ["/favicon.svg"] = { "image/svg+xml", "favicon.svg" },
       ["/?from=somewhere"] = { "text/html; charset=utf-8", "index.html" },
     } do

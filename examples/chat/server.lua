@@ -221,9 +221,6 @@ end
 
 -- Sessions -----------------------------------------------------------------------------------------------------------
 
--- Messages that may come as notes. The rest is worth a number.
-local mayBeNote = { typing = true, ping = true }
-
 --- Lets people in over `lunawire.reliable.1`: by sessions, which the hall knows by their ids.
 local function serveSessions(server, house)
   local hall, journal, desk, sessions = house.hall, house.journal, house.desk, house.sessions
@@ -306,9 +303,14 @@ local function serveSessions(server, house)
   end)
 
   hub.onnote = guarded(house.log, function(event)
-    local id, message = event.session.id, decode(event.data, event.binary)
-    if type(message) ~= "table" or not mayBeNote[message.type] or hall:wait(id) > 0 then return end
-    hall:receive(id, message)
+    local session, message = event.session, decode(event.data, event.binary)
+    local kind = type(message) == "table" and message.type
+    if kind == "ping" then  -- answered also in a flood, and while nothing can be written: the line is alive
+      local function pong() session:note(encode { type = "pong" }) end
+      if desk.failing then pong() else desk.out(pong) end
+    elseif kind == "typing" and not desk.failing and hall:wait(session.id) == 0 then
+      hall:receive(session.id, message)
+    end
   end)
 
   hub.onend = guarded(house.log, function(event)

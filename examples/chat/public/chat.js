@@ -1,7 +1,7 @@
 // chat.js -- the page of the chat room. The protocol is in ../README.md.
 //
-// Three parts, from the bottom up: Line keeps one WebSocket alive, Log shows what was said, and the rest joins rooms
-// and listens to the person. What others wrote reaches the page through textContent only, so it is never markup.
+// Three parts, from the bottom up: Line keeps a session alive over one WebSocket after the other (reliable.js sees to it
+// that nothing is lost or said twice), Log shows what was said, and the rest joins rooms and listens to the person. What others wrote reaches the page through textContent only, so it is never markup.
 "use strict";
 
 (() => {
@@ -12,8 +12,9 @@ const MAX_WAITING = 15;          // own messages that may wait for the line
 const FOLLOWS = 5 * 60 * 1000;   // messages of one person this close together stand under one name
 const TYPING_EVERY = 2500;       // we say "typing" at most this often ...
 const TYPING_FOR = 4500;         // ... and believe it of others this long
-const NAME_HELD_FOR = 45000;     // how long our own lost connection may hold our name ...
-const NAME_HELD_ON_LOAD = 5000;  // ... and how long the page as it was before a reload
+const BEAT = 15000;              // how often the server is asked for a sign of life ...
+const PATIENCE = 10000;          // ... and how long it may take for one
+const NAME_HELD = 5000;          // how long the page as it was before may hold our name, when it was cut off
 
 const $ = (id) => document.getElementById(id);
 
@@ -28,107 +29,126 @@ const length = (text) => Array.from(text).length;  // in characters, as the serv
 
 // The line --------------------------------------------------------------------------------------------------------
 
-// One WebSocket that comes back when it is lost, until disconnect() is called. Its state is one of
-//   offline     nobody wants it; only connect() ends this
+// One session that comes back when its line is lost, until disconnect() is called. Its state is one of
+//   offline     nobody wants it; only connect() ends this. `problem` says why, if nobody chose it
 //   connecting  an attempt is under way
-//   online      messages can be sent
-//   waiting     it was lost; the next attempt is at `retryAt`
+//   online      messages go and come. `onstate` is told whether the server has known us all the time
+//   waiting     the line was lost; the next attempt is at `retryAt`
+// What is sent while there is no line goes out when there is one.
 class Line {
-  constructor(url, onstate, onmessage) {
+  constructor(url, session, { greeting, onstate, onmessage }) {
     this.url = url;
+    this.session = session;
+    this.greeting = greeting;
     this.onstate = onstate;
     this.onmessage = onmessage;
     this.state = "offline";
+    this.problem = "";
+    this.link = null;
     this.socket = null;
     this.attempt = 0;
     this.retryAt = 0;
-    this.openedAt = 0;
     this.heardAt = 0;
     this.askedAt = 0;
     this.timer = 0;
   }
 
   connect() {
-    if (this.state === "connecting" || this.state === "online") return;
-    if (this.state === "offline") this.attempt = 0;
-    this.#dial();
+    if (this.link) return this.nudge();
+    this.problem = "";
+    this.attempt = 0;
+    const link = new ReliableLink(() => this.#dial(), { greeting: this.greeting, session: this.session || undefined });
+    this.link = link;
+    this.session = link.session;
+    link.onready = ({ continued }) => {
+      this.attempt = 0;
+      this.heardAt = Date.now();
+      this.askedAt = 0;
+      this.timer = setTimeout(() => this.#beat(), BEAT);
+      this.#become("online", continued);
+    };
+    link.onmessage = link.onnote = ({ data }) => this.#heard(data);
+    link.onlost = () => clearTimeout(this.timer);
+    link.onwaiting = ({ delay }) => {
+      this.attempt += 1;
+      this.retryAt = Date.now() + delay;
+      this.#become("waiting");
+    };
+    link.onerror = ({ code, message }) => {
+      this.problem = code === "taken" ? "This conversation goes on in another window." : "The connection ended: " + message + ".";
+    };
+    link.onclose = () => {
+      this.problem = this.problem || "The server has ended the connection.";
+      this.#forget();
+      this.#become("offline");
+    };
+    return this.#become("connecting");
   }
 
   disconnect() {
-    this.#hangUp(1000);
+    const link = this.link;
+    this.problem = "";
+    this.#forget();
+    if (link) link.close();
     this.#become("offline");
   }
 
+  // A promise, kept once the server has the message for good; null if nobody wants a line.
   send(message) {
-    if (this.state !== "online") return false;
-    this.socket.send(JSON.stringify(message));
-    return true;
+    return this.link ? this.link.send(JSON.stringify(message)) : null;
+  }
+
+  // What is worthless a moment later.
+  note(message) {
+    return Boolean(this.link) && this.link.note(JSON.stringify(message));
   }
 
   // The world may have changed (the network is back, the page is looked at again): find out now, not at the next beat.
   nudge() {
-    if (this.state === "waiting") this.#dial();
+    if (this.state === "waiting") this.link.reconnect();
     else if (this.state === "online" && this.heardAt >= this.askedAt) this.#beat();
   }
 
-  #become(state) {
+  #become(state, continued) {
     this.state = state;
-    this.onstate(state);
+    this.onstate(state, continued);
   }
 
-  // A socket that is given up is not waited for: a dead line would take its time to say so.
-  #hangUp(code) {
+  #forget() {
     clearTimeout(this.timer);
-    const socket = this.socket;
-    this.socket = null;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(code);
+    if (this.link) this.link.onclose = this.link.onlost = this.link.onwaiting = null;
+    this.link = this.socket = null;
   }
 
   #dial() {
-    this.#hangUp(1000);
-    const socket = new WebSocket(this.url);
-    this.socket = socket;
-    socket.onopen = () => {
-      this.openedAt = this.heardAt = Date.now();
-      this.askedAt = 0;
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.#beat(), 15000);
-      this.#become("online");
-    };
-    socket.onmessage = (event) => {
-      this.heardAt = Date.now();
-      let message;
-      try { message = JSON.parse(event.data); } catch { return; }
-      if (message && typeof message === "object") this.onmessage(message);
-    };
-    socket.onclose = () => this.#lost();
-    this.timer = setTimeout(() => this.#lost(), 10000);
+    this.socket = new WebSocket(this.url, ReliableLink.protocol);
     this.#become("connecting");
+    return this.socket;
   }
 
-  // Asks for a sign of life; without any for ten seconds the line is dead, whatever the browser believes.
+  #heard(data) {
+    this.heardAt = Date.now();
+    let message;
+    try { message = JSON.parse(data); } catch { return; }
+    if (message && typeof message === "object") this.onmessage(message);
+  }
+
+  // Asks for a sign of life; without any the line is dead, whatever the browser believes.
   #beat() {
     clearTimeout(this.timer);
     this.askedAt = Date.now();
-    this.send({ type: "ping" });
+    this.note({ type: "ping" });
     this.timer = setTimeout(() => {
-      if (this.heardAt < this.askedAt) return this.#lost();
-      this.timer = setTimeout(() => this.#beat(), 15000);
-    }, 10000);
+      if (this.heardAt < this.askedAt) return this.#drop();
+      this.timer = setTimeout(() => this.#beat(), BEAT);
+    }, PATIENCE);
   }
 
-  #lost() {
-    if (this.openedAt && Date.now() - this.openedAt > 5000) this.attempt = 0;
-    this.openedAt = 0;
-    this.#hangUp(4000);
-    const longest = Math.min(30000, 1000 * 1.6 ** this.attempt);
-    const delay = longest * (0.5 + 0.5 * Math.random());  // so that not everybody knocks at the same moment
-    this.attempt += 1;
-    this.retryAt = Date.now() + delay;
-    this.timer = setTimeout(() => this.#dial(), delay);
-    this.#become("waiting");
+  // A dead line would take its time to close. It is told to, and nobody waits for its word.
+  #drop() {
+    const socket = this.socket;
+    socket.close(4000, "no sign of life");
+    socket.dispatchEvent(new CloseEvent("close", { code: 1006, reason: "no sign of life" }));
   }
 }
 
@@ -327,6 +347,12 @@ class Log {
     this.toEnd();
   }
 
+  // An own message that was said, so long ago that the room does not tell it again.
+  drop(id) {
+    this.pending.get(id)?.remove();
+    this.pending.delete(id);
+  }
+
   // An own message the server would not take.
   failed(id, problem, again, drop) {
     const entry = this.pending.get(id);
@@ -345,8 +371,7 @@ class Log {
       again();
     };
     discard.onclick = () => {
-      entry.remove();
-      this.pending.delete(id);
+      this.drop(id);
       drop();
     };
     fate.append(reason, retry, " ", discard);
@@ -395,13 +420,14 @@ const chat = {
   want: null,         // { room, name }: where we want to be; null before the first time
   room: null,         // what the log shows
   name: null,
-  seated: false,      // the current connection has had a welcome ...
-  joining: false,     // ... or waits for one
+  seat: null,         // { room, name }: where the server has us, as far as we know
+  seated: false,      // we are in a room, though the line may be down ...
+  joining: false,     // ... or have asked for a place
   entering: false,    // the form at the door has been sent
   people: [],
   typing: new Map(),  // name → timer
-  outbox: [],         // own messages not yet said: { id, text, room, time, sent, failed }
-  heldSince: 0,       // since when our name is taken by what seems to be our own lost connection
+  outbox: [],         // own messages not yet said: { id, text, room, time, sent, taken, failed }
+  heldSince: 0,       // since when our name is taken by what seems to be the page as it was before
   joinTimer: 0,
   typedAt: 0,
 };
@@ -418,7 +444,14 @@ let counter = 0;
 const isMine = (said) => said.from === chat.name && typeof said.id === "string" && said.id.startsWith(tab + "-");
 
 const log = new Log($("log"), showUnread);
-const line = new Line((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/", lineIs, hear);
+
+// The session belongs to this tab and outlives a reload. While the page is there it is not in the tab's memory, or a
+// duplicate of the tab would take it over.
+const line = new Line((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/",
+  memory.read("sessionStorage", "session"), { greeting, onstate: lineIs, onmessage: hear });
+memory.write("sessionStorage", "session", null);
+window.addEventListener("pagehide", () => memory.write("sessionStorage", "session", line.session));
+window.addEventListener("pageshow", () => memory.write("sessionStorage", "session", null));
 
 function hashRoom() {
   try { return decodeURIComponent(location.hash.slice(1)).trim(); } catch { return ""; }
@@ -459,7 +492,7 @@ function enter(name, room) {
   chat.entering = true;
   chat.heldSince = 0;
   remember();
-  if (line.state === "online") join();
+  if (line.state === "online" || chat.seated) join();
   else line.connect();
   showLine();
 }
@@ -470,14 +503,21 @@ function join() {
   line.send({ type: "join", room: chat.want.room, name: chat.want.name });
 }
 
+// What a line says of us when the server has forgotten us: where we were, and what we have seen.
+function greeting() {
+  const at = chat.seat || chat.want;
+  const seen = at.room === chat.room && log.lastSeq > 0;
+  return JSON.stringify({ type: "join", room: at.room, name: at.name, seq: seen ? log.lastSeq : undefined });
+}
+
 function moveTo(room) {
   $("go-error").textContent = "";
   if (!chat.want || room === chat.want.room) return;
   chat.want = { ...chat.want, room };
   remember();
   setHash(room);
-  if (line.state === "online") join();
-  else showRoom(room, true);
+  if (line.state === "online" || chat.seated) join();
+  if (line.state !== "online") showRoom(room, true);
 }
 
 function welcome(message) {
@@ -489,6 +529,7 @@ function welcome(message) {
   chat.joining = passing;
   chat.room = message.room;
   chat.name = message.you;
+  chat.seat = { room: message.room, name: message.you };
   if (!passing) {
     chat.want = { room: message.room, name: message.you };
     setHash(message.room);
@@ -518,23 +559,27 @@ function welcome(message) {
   showLine();
 }
 
-// Our messages that turn up in the history were said, though we never heard so; the others go again.
+// Our messages that turn up in the history were said; so were those the server has taken, long ago. The line goes on
+// sending the others.
 function settle(messages) {
   const said = new Set(messages.filter(isMine).map((message) => message.id));
-  chat.outbox = chat.outbox.filter((own) => !said.has(own.id));
-  for (const own of chat.outbox) own.sent = own.failed;
+  for (const own of chat.outbox) if (own.taken) log.drop(own.id);
+  chat.outbox = chat.outbox.filter((own) => !said.has(own.id) && !own.taken);
 }
 
 function flush() {
   if (!chat.seated || chat.joining) return;
   for (const own of chat.outbox) {
-    if (own.sent || own.room !== chat.room) continue;
-    own.sent = line.send({ type: "say", text: own.text, id: own.id });
+    if (own.sent || own.failed || own.room !== chat.room) continue;
+    const promise = line.send({ type: "say", text: own.text, id: own.id });
+    own.sent = Boolean(promise);
+    if (promise) promise.then(() => { own.taken = own.sent; }, () => { own.sent = false; });
   }
 }
 
 function say(text) {
-  const own = { id: tab + "-" + load + "-" + ++counter, text, room: chat.want.room, time: Date.now(), sent: false, failed: false };
+  const own = { id: tab + "-" + load + "-" + ++counter, text, room: chat.want.room, time: Date.now(), sent: false,
+    taken: false, failed: false };
   chat.outbox.push(own);
   if (own.room === chat.room) log.sending({ ...own, from: chat.name });
   flush();
@@ -543,13 +588,17 @@ function say(text) {
 // What the server says
 
 function hear(message) {
+  // Before the welcome comes what an earlier page has left of the session; and a room we have turned our back on.
+  const elsewhere = chat.room === null || !chat.seated;
+  if (elsewhere && ["joined", "left", "typing"].includes(message.type)) return undefined;
   switch (message.type) {
+    case "pong": return undefined;
     case "welcome": return welcome(message);
     case "said": {
       const own = message.from === chat.name;
       if (own && message.id !== undefined) chat.outbox = chat.outbox.filter((each) => each.id !== message.id);
       stopTyping(message.from);
-      return void log.said(message, own);
+      return elsewhere ? undefined : void log.said(message, own);
     }
     case "joined":
       if (!chat.people.includes(message.name)) chat.people.push(message.name);
@@ -565,6 +614,7 @@ function hear(message) {
       chat.typing.set(message.name, setTimeout(() => stopTyping(message.name), TYPING_FOR));
       return showTyping();
     case "error": return refused(message);
+    default: return undefined;
   }
 }
 
@@ -574,14 +624,18 @@ const joinErrors = {
 
 function refused({ code, message, id }) {
   const own = id !== undefined && chat.outbox.find((each) => each.id === id);
+  if (own && code === "not-joined") {  // it goes again after the welcome
+    own.sent = own.taken = false;
+    return;
+  }
   if (own && code === "slow-down") {
-    own.sent = false;
+    own.sent = own.taken = false;
     return void setTimeout(flush, 1200);
   }
   if (own) {
     own.failed = true;
     return log.failed(id, message, () => {
-      own.failed = own.sent = false;
+      own.failed = own.sent = own.taken = false;
       flush();
     }, () => { chat.outbox = chat.outbox.filter((each) => each !== own); });
   }
@@ -598,10 +652,10 @@ function refused({ code, message, id }) {
     : message.charAt(0).toUpperCase() + message.slice(1) + ".";
   chat.joining = false;
 
-  // After a break the server may not know yet that our last connection is dead, and that one still holds our name.
-  if (code === "name-taken" && !chat.seated && !chat.entering && document.body.dataset.view === "hall") {
+  // A page that was cut off before it could hand its session on is known to the server for a while, and has our name.
+  if (code === "name-taken" && !chat.seated && !chat.entering && chat.room === null && document.body.dataset.view === "hall") {
     chat.heldSince = chat.heldSince || Date.now();
-    if (Date.now() - chat.heldSince < (chat.room === null ? NAME_HELD_ON_LOAD : NAME_HELD_FOR)) {
+    if (Date.now() - chat.heldSince < NAME_HELD) {
       chat.joinTimer = setTimeout(join, 2000);
       return showLine();
     }
@@ -632,11 +686,17 @@ function refused({ code, message, id }) {
 
 // What the line says
 
-function lineIs(state) {
-  chat.seated = chat.joining = false;
+function lineIs(state, continued) {
   clearTimeout(chat.joinTimer);
-  hushTyping();
-  if (state === "online" && chat.want) join();
+  if (state !== "online") hushTyping();
+  if (state === "offline") {
+    chat.seated = chat.joining = false;
+    chat.seat = null;
+  } else if (state === "online" && !continued) {  // the greeting has asked for our place
+    chat.seated = false;
+    chat.joining = true;
+    chat.seat = null;
+  }
   showLine();
 }
 
@@ -657,18 +717,19 @@ function showLine() {
   $("disconnect").hidden = off;
   if (focused) $(off ? "connect" : "disconnect").focus();
 
-  const lost = state === "waiting" || held || (state === "connecting" && line.attempt > 0);
+  const ended = off && line.problem;
+  const lost = state === "waiting" || held || ended || (state === "connecting" && line.attempt > 0);
   $("banner").hidden = !lost;
   const text = !lost ? "" : held
     ? "The lost connection still holds the name " + chat.want.name + "; waiting for it to be let go."
-    : "The connection was lost.";
+    : ended || "The connection was lost.";
   if ($("banner-text").textContent !== text) $("banner-text").textContent = text;
-  $("banner-act").textContent = held ? "Take another name" : "Try now";
+  $("banner-act").textContent = held ? "Take another name" : ended ? "Connect" : "Try now";
   $("banner-act").disabled = state === "connecting";
   clearInterval(countdown);
   const count = () => {
     const seconds = Math.max(1, Math.ceil((line.retryAt - Date.now()) / 1000));
-    $("banner-count").textContent = held ? "" : line.state === "waiting"
+    $("banner-count").textContent = held || ended ? "" : line.state === "waiting"
       ? "Trying again in " + seconds + " s." : "Trying…";
   };
   count();
@@ -796,7 +857,7 @@ $("text").addEventListener("input", () => {
   const now = Date.now();
   if (text.value.trim() && chat.seated && now - chat.typedAt > TYPING_EVERY) {
     chat.typedAt = now;
-    line.send({ type: "typing" });
+    line.note({ type: "typing" });
   }
 });
 
@@ -831,7 +892,7 @@ $("disconnect").addEventListener("click", () => {
 });
 
 $("banner-act").addEventListener("click", () => {
-  if (!chat.heldSince) return line.nudge();
+  if (!chat.heldSince) return line.connect();
   clearTimeout(chat.joinTimer);
   chat.heldSince = 0;
   $("name").value = chat.want.name;
