@@ -967,7 +967,7 @@ window.addEventListener("hashchange", () => {
   if (document.body.dataset.view === "hall") moveTo(room);
   else $("room").value = room;
 });
-window.addEventListener("online", () => line.nudge());
+for (const event of ["online", "offline"]) window.addEventListener(event, () => line.nudge());
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") line.nudge();
 });
