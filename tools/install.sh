@@ -10,7 +10,8 @@
 set -eu
 
 # group | how it is found       | apt                | dnf              | pacman            | apk            | brew
-# A cell "rock:x" is installed by luarocks, "-" is not to be had from that manager.
+# A cell "rock:x" is installed by luarocks, "try:x" too, but things go on without it if that fails; "-" is not to be
+# had from that manager.
 TABLE='
 build | command:cc              | gcc libc6-dev      | gcc              | gcc               | gcc musl-dev   | -
 build | command:lua             | lua5.4             | lua              | lua               | lua5.4         | lua
@@ -20,7 +21,7 @@ build | header:zlib.h           | zlib1g-dev         | zlib-devel       | zlib  
 chat  | lua:cjson               | lua-cjson          | rock:lua-cjson   | rock:lua-cjson    | rock:lua-cjson | rock:lua-cjson
 chat  | lua:argparse            | lua-argparse       | rock:argparse    | rock:argparse     | rock:argparse  | rock:argparse
 chat  | lua:readline            | lua-readline       | rock:readline    | rock:readline     | rock:readline  | rock:readline
-chat  | lua:dbd.sqlite3         | lua-dbi-sqlite3    | sqlite-devel rock:luadbi-sqlite3 | sqlite rock:luadbi-sqlite3 | sqlite-dev rock:luadbi-sqlite3 | -
+chat  | lua:dbd.sqlite3         | lua-dbi-sqlite3    | sqlite-devel try:luadbi-sqlite3 | sqlite try:luadbi-sqlite3 | sqlite-dev try:luadbi-sqlite3 | try:luadbi-sqlite3
 test  | lua:busted              | lua-busted         | rock:busted      | rock:busted       | rock:busted    | rock:busted
 test  | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
 test  | command:tmux            | tmux               | tmux             | tmux              | tmux           | tmux
@@ -146,7 +147,7 @@ for group in "$@"; do
 done
 
 manager=$(manager)
-missing='' packages='' rocks='' by_hand=''
+missing='' packages='' rocks='' tries='' by_hand=''
 
 while IFS='|' read -r group probe apt dnf pacman apk brew; do
   group=$(trim "$group") probe=$(trim "$probe")
@@ -156,6 +157,7 @@ while IFS='|' read -r group probe apt dnf pacman apk brew; do
   for name in $(cell); do
     case $name in
       rock:*) rocks="$rocks ${name#rock:}" ;;
+      try:*)  tries="$tries ${name#try:}" ;;
       -)      by_hand="$by_hand ${probe#*:}" ;;
       *)      case " $packages " in *" $name "*) ;; *) packages="$packages $name" ;; esac ;;
     esac
@@ -171,13 +173,13 @@ if [ -n "$check" ]; then
     case $probe in command:cc) probe="the C compiler ${CC:-cc}" ;; esac
     echo "lunawire: ${probe#*:} is missing" >&2
   done
-  echo "lunawire: needed:$packages$rocks$by_hand (\`make deps\` installs what building takes)" >&2
+  echo "lunawire: needed:$packages$rocks$tries$by_hand (\`make deps\` installs what building takes)" >&2
   exit 1
 fi
 
 if [ "$manager" = none ]; then
   echo "lunawire: none of apt-get, dnf, pacman, apk, brew is here; please install by hand what" >&2
-  echo "Debian calls:$packages$rocks" >&2
+  echo "Debian calls:$packages$rocks$tries" >&2
   exit 1
 fi
 if [ -n "$by_hand" ]; then
@@ -192,4 +194,9 @@ if [ -n "$rocks" ]; then
   echo "lunawire: about to install with luarocks:$rocks"
   # shellcheck disable=SC2086
   install_rocks $rocks
+fi
+if [ -n "$tries" ]; then
+  echo "lunawire: about to try to install with luarocks:$tries"
+  # shellcheck disable=SC2086
+  install_rocks $tries || echo "lunawire: that failed; the chat room will keep what is said in memory only" >&2
 fi
