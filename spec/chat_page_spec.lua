@@ -14,6 +14,8 @@ local checks = {
   "what is read while nobody looks is counted in the title and marked in the log",
   "a lost line shows, and comes back by itself without doubles or holes",
   "a line that is dead without saying so is noticed",
+  "a reload is no leaving, and a duplicate of the page has no part in its session",
+  "a page whose session goes on elsewhere says so, and can take it back",
   "a chosen disconnect stays one, over a reload too, until Connect",
   "another room is another conversation, and has its address",
   "changing the name is seen by the others",

@@ -27,11 +27,12 @@ local function pump() lunawire.step(5) end
 
 -- The server, as a process that can be killed --------------------------------------------------------------------------
 
-local function newServer(run, address)
+local function newServer(run, address, journal)
   local server = { port = 0, peer = nil }
   function server.start()
     server.peer = run("exec " .. helper.lua(("%s %d --host %s --journal %s"):format(
-      helper.quote(helper.root .. "/examples/chat/server.lua"), server.port, address, helper.quote(folder .. "/chat.sqlite"))))
+      helper.quote(helper.root .. "/examples/chat/server.lua"), server.port, address,
+      helper.quote(journal or folder .. "/chat.sqlite"))))
     server.port = tonumber(server.peer:line(pump):match ":(%d+)/")
   end
   function server.kill()
@@ -147,6 +148,27 @@ describe("the chat page #slow #foreign", function()
     guests:has("Ada", all)
     guests:ask("click", "Bob", { selector = "#connect" })
     guests:has("Bob", all)
+    guests:isContent()
+  end)
+
+  it("comes back to a server that has forgotten everything: its own words are said, the others begin anew", function()
+    local server, guests = newServer(helper.peer, "127.0.0.1", "memory"), newGuests()
+    guests:open("Ada", "127.0.0.1", server.port)
+    guests:open("Bob", "127.0.0.1", server.port)
+    for _, text in ipairs { "one", "two", "three" } do guests:say("Ada", text) end
+    guests:has("Bob", { "one", "two", "three" })
+    server.kill()
+    guests:isDown "Ada"
+    guests:say("Ada", "four")
+    server.start()
+    guests:isOnline "Ada"
+    guests:isOnline "Bob"
+    guests:say("Bob", "five")
+    for _, name in ipairs { "Ada", "Bob" } do
+      local seen = guests:await(name, "all of it", function(seen) return #seen.said == 5 and not seen.pending[1] end)
+      assert.same({ "1 one", "2 two", "3 three", "1 four", "2 five" }, seen.said)
+      assert.same({ "The room has started anew" }, seen.rules)
+    end
     guests:isContent()
   end)
 

@@ -287,6 +287,44 @@ function contrasts(selectors) {
     assert.equal(await bob.locator(".notice", { hasText: "Ada" }).count(), 0);
   });
 
+  await check("a reload is no leaving, and a duplicate of the page has no part in its session", async () => {
+    const before = await bob.locator(".notice", { hasText: "Ada" }).count();
+    await ada.reload();
+    await hall(ada);
+    await hears(ada, "written while away");
+    const [copy] = await Promise.all([ada.context().waitForEvent("page"), ada.evaluate(() => { window.open(location.href); })]);
+    await copy.locator("#banner", { hasText: "still holds the name Ada" }).waitFor();
+    assert.equal(await ada.getAttribute("body", "data-line"), "online");
+    await copy.close();
+    await say(ada, "still the same");
+    await hears(bob, "still the same");
+    assert.equal(await bob.locator(".notice", { hasText: "Ada" }).count(), before);
+  });
+
+  await check("a page whose session goes on elsewhere says so, and can take it back", async () => {
+    const session = await ada.evaluate(() => {
+      window.dispatchEvent(new Event("pagehide"));
+      return sessionStorage.getItem("lunawire-chat-session");
+    });
+    const thief = await ada.context().newPage();
+    await thief.goto("http://127.0.0.1:" + port + "/favicon.svg");
+    await thief.evaluate((stolen) => {
+      sessionStorage.setItem("lunawire-chat-session", stolen);
+      sessionStorage.setItem("lunawire-chat-here", JSON.stringify({ name: "Ada", room: "lobby" }));
+    }, session);
+    await thief.goto("http://127.0.0.1:" + port + "/");
+    await hall(thief);
+    await lineIs(ada, "offline");
+    assert.match(await ada.textContent("#banner"), /This conversation goes on in another window\.\s+Connect/);
+    await shot(ada, "taken");
+    await ada.click("#banner-act");
+    await hall(ada);
+    await lineIs(thief, "offline");
+    await thief.close();
+    await say(ada, "mine again");
+    await hears(bob, "mine again");
+  });
+
   await check("a chosen disconnect stays one, over a reload too, until Connect", async () => {
     await ada.click("#disconnect");
     await lineIs(ada, "offline");
