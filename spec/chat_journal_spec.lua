@@ -215,7 +215,7 @@ describe("a journal in a file", function()
     { "no database", function() helper.write(file, ("no database"):rep(1000)) end, "not a database" },
     { "somebody else's", function() ask "CREATE TABLE other (a)" end, "somebody else's database" },
     { "one of a newer server", function() ask "PRAGMA user_version = 2" end, "a newer chat server wrote it" },
-    { "in a folder that is not there", function() file = folder .. "/nowhere/journal" end, "unable to open" },
+    { "in a folder that is not there", function() file = folder .. "/nowhere/journal" end, "it cannot be written" },
   } do
     it("says what is wrong with " .. case[1] .. ", and leaves it alone", function()
       case[2]()

@@ -330,7 +330,9 @@ end
 local function openFile(name, most)
   local dbi, missing = available()
   if not dbi then error(missing, 0) end
-  os.execute("umask 077; : 2>/dev/null >>" .. quoted(name)) -- the files beside it follow its permissions
+  -- The files beside it follow its permissions.
+  local made = os.execute("umask 077; exec 2>/dev/null; : >>" .. quoted(name))
+  if made ~= true and made ~= 0 then error(explain(name, "it cannot be written"), 0) end -- Lua 5.1 gives the number
   local connection, problem = dbi.Connect("SQLite3", name)
   if not connection then error(explain(name, problem), 0) end
   connection:autocommit(true)
