@@ -206,6 +206,24 @@ describe("the chat page #slow #foreign", function()
     assert.same({ "1 one", "2 two", "3 three", "4 five", "5 four" }, seen.said)
     assert.same({ "(1) # lobby – lunawire chat", "five" }, { seen.title, seen.unreadFrom })
     assert.same({}, guests:has("Bob", { "one", "two", "three", "five", "four" }).notices)
+
+    -- Said, but nobody came to tell, and Ada did not wait for it.
+    guests:ask("focus", "Ada")
+    proxy:tell "down blackhole"
+    guests:say("Ada", "six")
+    guests:await("Bob", "six", function(all) return all.said[6] == "6 six" end)
+    assert.same({ "six" }, guests:look("Ada").pending)
+    guests:ask("click", "Ada", { selector = "#disconnect" })
+    proxy:tell "down blackhole off"
+    proxy:tell "reset"
+    guests:await("Bob", "Ada leave", function(all) return all.notices[1] == "Ada left" end)
+    guests:ask("click", "Ada", { selector = "#connect" })
+    guests:isOnline("Ada", 500)
+    guests:say("Ada", "seven")
+    seen = guests:await("Bob", "seven", function(all) return all.said[7] end)
+    assert.same({ "6 six", "7 seven" }, { table.unpack(seen.said, 6) })
+    seen = guests:await("Ada", "seven", function(all) return all.said[7] and not all.pending[1] end)
+    assert.same({ "6 six", "7 seven" }, { table.unpack(seen.said, 6) })
     guests:isContent()
   end)
 
