@@ -211,6 +211,7 @@ describe("the client at a pipe #foreign", function()
     end
     await("the reconnection", function() return peer:text():find("* the line is back\n", 1, true) end)
     local text = finish(peer)
+    await("the goodbye", function() return ann.events[#ann.events] == "left pipe" end)
     assert.are.same({ "pipe: one", "pipe: two" }, ann.said)
     assert.are.same({ "welcome ", "joined pipe", "said one", "said two", "left pipe" }, ann.events) -- it was never gone
     for _, words in ipairs { "pipe: one", "pipe: two", "; trying again in 1 s\n" } do
