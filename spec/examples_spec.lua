@@ -2,6 +2,7 @@
 
 local foreign = require "spec.foreign"
 local helper = require "spec.helper"
+local system = require "system"
 
 local quote = helper.quote
 
@@ -113,6 +114,101 @@ describe("examples #foreign", function()
       typed()
       assert.equal("closed with 1000 (NORMAL) ", process:line())
       assert.equal("status 0", process:line())
+    end)
+  end)
+
+  describe("heartbeat.lua #slow", function()
+    local LOST = "closed with 1006 (ABNORMAL) "
+
+    local function serve(port)
+      local process = start("exec " .. example("heartbeat", "server " .. (port or 0)))
+      local url = process:line():match "^listening on (ws://127%.0%.0%.1:%d+/)$"
+      return process, assert(url, process:text()), url:match ":(%d+)/"
+    end
+
+    local function connect(url)
+      local process = start("exec " .. example("heartbeat", quote(url)))
+      assert.equal("connected to " .. url, process:line())
+      return process
+    end
+
+    local function kill(process)
+      process:signal "KILL"
+      process:wait()
+    end
+
+    -- Ctrl-C, to the program alone: see above.
+    local function interrupt(process)
+      helper.run("pkill -INT -P " .. process.pid)
+    end
+
+    local function seconds(fn)
+      local began = system.monotime()
+      fn()
+      return system.monotime() - began
+    end
+
+    it("is the plainest use, in under 40 lines", function()
+      local _, lines = helper.read(helper.root .. "/examples/heartbeat.lua"):gsub("\n", "\n")
+      assert.is_true(lines < 40)
+    end)
+
+    it("sends its text every second", function()
+      local url = ("ws://127.0.0.1:%d/echo?id=beats"):format(server.port)
+      local process = connect(url)
+      for _ = 1, 2 do -- ws does not say "pong", but the same again, which is a message like any other
+        local took = seconds(function() assert.equal("ping", process:line()) end)
+        assert.is_true(took > 0.5 and took < 3, "after " .. took .. " s")
+      end
+      interrupt(process)
+      assert.equal("closed with 1000 (NORMAL) ", process:line())
+      assert.equal(0, process:wait())
+      assert.same({ code = 1000, reason = "", wasClean = true }, peer:ask("ending", { connection = "beats" }))
+    end)
+
+    it("comes back 2 s after its server was killed, and is stopped for good", function()
+      local first, url, port = serve()
+      local process = connect(url)
+      kill(first)
+      assert.equal(LOST, process:line())
+      assert.equal("trying again in 2 s", process:line())
+      local second
+      local took = seconds(function()
+        second = serve(port)
+        assert.equal("connected to " .. url, process:line())
+      end)
+      assert.is_true(took > 1.5 and took < 6, "after " .. took .. " s")
+      interrupt(process)
+      assert.equal("closed with 1000 (NORMAL) ", process:line())
+      assert.equal(0, process:wait())
+      interrupt(second)
+      assert.equal(0, second:wait())
+    end)
+
+    it("notices a server that stands still, and obeys a stop while it waits", function()
+      local still, url = serve()
+      local process = connect(url)
+      still:suspend()
+      local took = seconds(function() assert.equal(LOST .. "heartbeat timeout", process:line()) end)
+      assert.is_true(took > 0.9 and took < 4, "after " .. took .. " s")
+      assert.equal("trying again in 2 s", process:line())
+      interrupt(process)
+      assert.equal(LOST, process:line()) -- the end of all attempts
+      took = seconds(function() assert.equal(0, process:wait()) end)
+      assert.is_true(took < 1, "after " .. took .. " s")
+    end)
+
+    it("obeys a stop while it tries in vain", function()
+      local gone, url = serve()
+      kill(gone)
+      local process = start("exec " .. example("heartbeat", quote(url)))
+      for _ = 1, 2 do
+        assert.equal(LOST, process:line())
+        assert.equal("trying again in 2 s", process:line())
+      end
+      interrupt(process)
+      assert.equal(LOST, process:line())
+      assert.equal(0, process:wait())
     end)
   end)
 end)

@@ -86,7 +86,7 @@ describe("a herd of 200 clients", function()
       assert.equal(200, #moments)
       local first, middle, last = beats.range(moments)
       local peak, mean = beats.crowd(moments)
-      print(("  the server away for %.0f ms: back after %.0f to %.0f ms (median %.0f), in 100 ms at most %d, %.1f on average"):format(
+      print(("  away for %.0f ms: back after %.0f to %.0f ms (median %.0f), in 100 ms at most %d, %.1f on average"):format(
         gone, first, last, middle, peak, mean))
       assert.is_true(last < 3000)
       assert.is_true(peak < 3 * mean)
