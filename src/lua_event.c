@@ -244,6 +244,10 @@ static void mark_place(lua_State *L, int target, lw_event_type type, int set) {
   lua_settop(L, list - 1);
 }
 
+static void note_heard(lw_target *t, lw_event_type type) {
+  t->heard = (t->heard | 1u << type) & ((1u << LW_EVENT_TYPES) - 1);
+}
+
 void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
   lw_target *t = lua_touserdata(L, target);
   int had, set = !lua_isnil(L, value);
@@ -261,7 +265,7 @@ void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
     lua_pop(L, 1);
   }
   t->handlers += set - had;
-  if (set) t->heard |= 1u << type;
+  if (set) note_heard(t, type);
   if (t->listeners && set != had) mark_place(L, target, type, set);
 }
 
@@ -337,7 +341,7 @@ void lw_target_add(lua_State *L, unsigned allowed) {
   if (find_listener(L, list, options.capture)) return;
   append_entry(L, list, 3, options.once, options.capture);
   t->handlers++;
-  t->heard |= 1u << type;
+  note_heard(t, type);
 }
 
 void lw_target_remove(lua_State *L, unsigned allowed) {
