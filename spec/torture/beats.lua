@@ -120,6 +120,7 @@ end
 -- Lines whose answers are late, 30 % of them: when the beat that they answer went, left(line) tells, as near
 -- as can be known.
 local function late_lines(options, server, tally, dial, way, left)
+  local began = lunawire.now()
   local proxy = Proxy.new { port = server.port, seed = options.seed }
   turns.keep(proxy)
   local list = lines(options.count, proxy, server, function(line)
@@ -129,7 +130,8 @@ local function late_lines(options, server, tally, dial, way, left)
   end)
   for _, line in ipairs(list) do
     local function gone(event)
-      tally.alarms[#tally.alarms + 1] = ("line %d: %d %s"):format(line.number, event.code, event.reason)
+      tally.alarms[#tally.alarms + 1] = ("after %.1f s, line %d, answers %s: %d %s"):format(
+        (lunawire.now() - began) / 1000, line.number, way, event.code, event.reason)
     end
     line.client.onclose, line.guest.onclose = gone, gone
     line.link[way]:delay(function(random)
@@ -142,12 +144,31 @@ local function late_lines(options, server, tally, dial, way, left)
   return list
 end
 
+-- A ping of the server's own goes in one turn of the loop, reaches the proxy in the next, the client in the
+-- one after. However long the machine held us up between, it left no earlier than so many turns ago.
+local TURNS = 4
+
+-- Turns the loop, and knows when. Returns pass(ms), and a function that tells when turn -TURNS began.
+local function turner()
+  local starts, i = {}, 0
+  local function pass(ms)
+    local deadline = lunawire.now() + ms
+    while lunawire.now() < deadline do
+      i = (i + 1) % (TURNS + 1)
+      starts[i] = lunawire.now()
+      lunawire.step(1)
+    end
+  end
+  return pass, function() return starts[(i + 1) % (TURNS + 1)] end
+end
+
 -- {count, interval, timeout, margin, seed, seconds}: of the answers to beats 30 % come only `margin` ms before
 -- it is too late. So many lines beat from the client's side, half of them with text, and as many from the
 -- server's own. Everything is in one loop, so that whatever holds us up holds up the network too. Returns
 -- {answers, late, alarms}: two numbers, and what was given up.
 function beats.delays(options)
   local tally = { answers = 0, late = 0, alarms = {} }
+  local pass, earliest = turner()
   local function answered() tally.answers = tally.answers + 1 end
   local function isPong(text)
     if text == "pong" then answered() end
@@ -164,9 +185,9 @@ function beats.delays(options)
   local beating = turns.serve { heartbeat = { interval = options.interval, timeout = options.timeout } }
   beating.onpong = answered
   local theirs = late_lines(options, beating, tally, function(line, client)
-    client.onping = function() line.pinged = lunawire.now() end
+    client.onping = function() line.pinged = earliest() end
   end, "up", function(line) return line.pinged end)
-  beats.pass(options.seconds * 1000)
+  pass(options.seconds * 1000)
   for _, list in ipairs { ours, theirs } do
     for _, line in ipairs(list) do line.client.onclose, line.guest.onclose = nil, nil end
     for _, line in ipairs(list) do line.client:terminate() end
