@@ -1775,7 +1775,9 @@ describe("the stream's places are the same in the world's socket and in the real
       assert.is_true(lunawire.run(1000))
       world:settle()
       for _, ws in ipairs { fake, real } do
-        assert.same({ 3, 0, 0, false }, { ws.readyState, ws.bytesWritten, ws.bytesSent, ws.isPaused })
+        assert.same({ 3, false }, { ws.readyState, ws.isPaused })
+        assert.is_true(ws.bytesWritten > n) -- they stay as they were
+        assert.equal(ws.bytesWritten, ws.bytesSent)
         assert.is_false(ws:send "more")
         assert.equal(4, ws.bufferedAmount)
       end

@@ -391,34 +391,31 @@ describe("a reliable server", function()
     again:close()
   end)
 
-  it("reads no more while too much is deferred", function()
+  it("ends the line when too much is deferred, and loses nothing of it", function()
     local server, hub = serve { maxDeferred = 10 }
-    local kept, session = 0, nil
+    local kept, session, away = 0, nil, {}
     function hub.onmessage(event)
       event:defer()
       kept, session = kept + 1, event.session
     end
-    local peer = visit(server)
+    function hub.onaway(event) away[#away + 1] = event.code .. " " .. event.reason end
+    local peer, epoch = visit(server)
     for n = 1, 30 do texts(peer, ("message %d\nhi"):format(n)) end
-    wire.await(function() return kept == 10 end)
-    wire.settle(50)
-    assert.equal(10, kept)
-    for n = 10, 20, 10 do
-      session:acknowledge(n)
-      assert.equal(("text ack %d\n"):format(n), heard(peer))
-      wire.await(function() return kept == n + 10 end)
-    end
-    local epoch
-    peer, epoch = visit(server, SESSION .. " - 0 31") -- nobody waits for the deferred ones any more
-    for n = 31, 40 do texts(peer, ("message %d\nhi"):format(n)) end
-    wire.await(function() return kept == 40 end)
+    assert.same({ 1013, "too much is not acknowledged" }, { ending(peer) })
+    assert.equal(11, kept)
+    assert.same({ "1013 too much is not acknowledged" }, away)
     peer:close()
-    peer = visit(server, ("%s %s 0 31"):format(SESSION, epoch))
-    texts(peer, "message 41\nhi")
-    wire.settle(50)
-    assert.equal(40, kept) -- the new line is no way around it
-    session:acknowledge(40)
-    wire.await(function() return kept == 41 end)
+    peer = visit(server, ("%s %s 0 1"):format(SESSION, epoch))
+    texts(peer, "message 12\nhi")
+    assert.same({ 1013, "too much is not acknowledged" }, { ending(peer) }) -- the new line is no way around it
+    assert.equal(12, kept)
+    peer:close()
+    session:acknowledge(12)
+    peer = visit(server, ("%s %s 0 1"):format(SESSION, epoch))
+    for n = 13, 22 do texts(peer, ("message %d\nhi"):format(n)) end
+    wire.await(function() return kept == 22 end)
+    wire.settle(20)
+    assert.equal(2, #away)
     peer:close()
   end)
 

@@ -2,6 +2,7 @@
 
 local desk = require "spec.server_helper"
 local lunawire = require "lunawire"
+local system = require "system"
 local wire = require "spec.wire"
 
 local Server = lunawire.WebSocketServer
@@ -100,11 +101,11 @@ describe("a server's heartbeat", function()
   end)
 
   it("counts what is taken of a full send buffer as life: a slow reader is alive", function()
-    local server, log = desk.serve { heartbeat = { interval = 50, timeout = 50 } }
+    local server, log = desk.serve { heartbeat = { interval = 150, timeout = 150 } }
     local peer, socket = desk.guest(server, log)
     peer.reading = false
     socket:send(("x"):rep(15 * 1024 * 1024), "binary")
-    local deadline = lunawire.now() + 500
+    local deadline = lunawire.now() + 900
     while lunawire.now() < deadline do
       peer.socket:receive() -- reads a little at a time, and says nothing
       pass(10)
@@ -112,6 +113,111 @@ describe("a server's heartbeat", function()
     assert.is_true(socket.bufferedAmount > 0) -- or this shows nothing
     assert.equal(1, #server)
     desk.heard(log, "close 1006 heartbeat timeout") -- now it reads nothing
+  end)
+
+  for _, when in ipairs { "before", "after" } do
+    it("gives the whole timeout, though a handler was busy " .. when .. " the beat in the same turn", function()
+      local server, log = desk.serve { heartbeat = { interval = 100, timeout = 100 } }
+      local peer = desk.guest(server, log)
+      desk.guest(server, log) -- in a broadcast one's output waits behind the other's
+      local function busy(ms) -- and does not even ask the loop for the time
+        local deadline = system.monotime() + ms / 1000
+        while system.monotime() < deadline do end -- luacheck: ignore
+      end
+      local function answer()
+        peer:move()
+        if not peer.bytes:find(PING, 1, true) then return end
+        peer.bytes = ""
+        peer:frame { "pong" }
+      end
+      lunawire.setTimeout(busy, 50, 60) -- until 110: so that all that follows is of one turn
+      lunawire.setTimeout(function() server:broadcast "news" end, 60)
+      lunawire.setTimeout(function()
+        busy(200)
+        answer() -- as one in another process would have, if the ping has left
+      end, when == "before" and 70 or 105)
+      local function first() -- what became of the first client
+        for i = 3, #log do
+          if log.events[i].target == log.sockets[1] then return log[i]:match "^%a+" end
+        end
+      end
+      local late = lunawire.now() + 1000
+      while not first() and lunawire.now() < late do
+        lunawire.step(5)
+        if when == "before" then answer() end
+      end
+      assert.equal("pong", first())
+    end)
+  end
+
+  it("counts as life what is taken of what fits the send buffer: its ping is behind that", function()
+    local server, log = desk.serve { heartbeat = { interval = 200, timeout = 200 } }
+    local peer, socket = desk.guest(server, log)
+    peer.socket:buffers(262144, 262144)
+    peer.reading = false
+    socket:send(("x"):rep(2500000), "binary")
+    lunawire.flush()
+    local deadline, got = lunawire.now() + 700, 0
+    while lunawire.now() < deadline do
+      got = got + #(peer.socket:receive() or "")
+      pass(20)
+    end
+    assert.equal(0, socket.bufferedAmount) -- the system holds it all
+    assert.is_true(got < 2500000, got) -- or this shows nothing
+    assert.equal(1, #server)
+  end)
+
+  it("finds a client whose system acknowledges, though nobody reads there any more", function()
+    local server, log = desk.serve { heartbeat = { interval = 60, timeout = 60 } }
+    local peer, socket = desk.guest(server, log)
+    assert.equal(PING, peer:read(2))
+    peer:frame { "pong" }
+    desk.heard(log, "pong")
+    peer.reading = false
+    local began = lunawire.now()
+    socket:send "is anybody there?"
+    desk.heard(log, "close 1006 heartbeat timeout")
+    assert.is_true(lunawire.now() - began < 1000)
+  end)
+
+  it("takes pings of the program's own for nothing but pings", function()
+    local server, log = desk.serve { heartbeat = { interval = 100, timeout = 100 } }
+    local peer, socket = desk.guest(server, log)
+    peer.reading = false
+    socket:send(("x"):rep(12 * 1024 * 1024), "binary")
+    local asking = lunawire.setInterval(function() socket:ping() end, 2)
+    local deadline = lunawire.now() + 500
+    while lunawire.now() < deadline do -- a slow reader is alive
+      peer.socket:receive()
+      pass(5)
+    end
+    assert.is_true(socket.bufferedAmount > 0)
+    assert.equal(1, #server)
+    desk.heard(log, "close 1006 heartbeat timeout") -- one that reads no more is not
+    asking:close()
+  end)
+
+  it("asks one that was let in late before it judges it", function()
+    local server, log = desk.serve { heartbeat = { interval = 80, timeout = 40 } }
+    function server.onupgrade(event)
+      event:defer()
+      lunawire.setTimeout(function() event:accept() end, 110)
+    end
+    local peer = desk.guest(server, log)
+    assert.equal(PING, peer:read(2))
+    peer:frame { "pong" }
+    assert.equal(PING, peer:read(2))
+    assert.equal(1, #server)
+  end)
+
+  it("looks after a newcomer in time, whatever it waits for with the others", function()
+    local server, log = desk.serve { heartbeat = { interval = 50, timeout = 900 } }
+    desk.guest(server, log)
+    pass(120) -- the first is silent, and will be for a long time
+    local peer = desk.guest(server, log)
+    local began = lunawire.now()
+    assert.equal(PING, peer:read(2))
+    assert.is_true(lunawire.now() - began < 500)
   end)
 
   it("lets a socket be that is paused, and asks it again when it reads", function()
@@ -225,6 +331,25 @@ describe("a capturing listener on a server's socket", function()
     desk.heard(log, "text open")
     assert.same({ "connection", "text open" }, log)
   end)
+
+  for _, taken in ipairs { true, false } do
+    it("that raises takes nothing from the server's handlers, " .. (taken and "with" or "without") .. " onerror", function()
+      local server, log = desk.serve()
+      local peer, socket = desk.guest(server, log)
+      local errors, raised = {}, nil
+      if taken then lunawire.onerror = function(err, source) errors[#errors + 1] = { err, source } end end
+      socket:addEventListener("message", function() error("looked", 0) end, true)
+      peer:frame { "text", payload = "x" }
+      wire.await(function()
+        local fine, err = pcall(lunawire.step, 1)
+        if not fine then raised = err end
+        return #log == 2
+      end)
+      assert.equal("text x", log[2])
+      assert.same(taken and { { "looked", socket } } or {}, errors)
+      assert.equal(not taken and "looked" or nil, raised)
+    end)
+  end
 
   it("beside a handler of its own changes nothing", function()
     local server, log = desk.serve()

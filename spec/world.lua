@@ -113,7 +113,7 @@ end
 -- Nobody is to be told anything any more.
 local function bury(s)
   s.unsent, s.content, s.frames = s.unsent + queued(s), 0, {}
-  s.written, s.sent, s.gone, s.paused = 0, 0, true, false
+  s.gone, s.paused = true, false
   local live = s.world.live
   for i = 1, #live do
     if live[i] == s then

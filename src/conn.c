@@ -27,6 +27,7 @@ struct lw_conn {
   int64_t progress; /* when the deadline's clock began, or bytes last went */
   int64_t received;
   int64_t pinged;   /* when the last ping was queued; 0: never, or answered */
+  uint64_t ping_end; /* its end in the stream */
   lw_upgrade *upgrade; /* until the connection is open, or its end was told */
   lw_conn_state state;
   unsigned heard : 16;    /* see lw_conn_hear */
@@ -42,6 +43,7 @@ struct lw_conn {
   unsigned opened : 1;    /* LW_CONN_OPENED is to be taken */
   unsigned failed : 1;    /* LW_CONN_FAILED is to be taken */
   unsigned ended : 1;     /* LW_CONN_ENDED is to be taken */
+  unsigned behind : 1;    /* more was under way than the peer's system had, when ours was last asked */
   unsigned want_drain : 1;
   unsigned orphan : 1;
   unsigned was_open : 1;
@@ -56,8 +58,8 @@ struct lw_conn {
     struct sockaddr_in ip4;
     struct sockaddr_in6 ip6;
   } address;
-  int64_t acknowledged; /* bytes the peer's system had, when last asked: only its growth means something */
-  int64_t taken;    /* when the peer was last seen to take some of a backlog; 0: never */
+  uint64_t acknowledged; /* bytes of the stream the peer's system had when ours was last asked */
+  int64_t taken;    /* when it opened, or the peer was last seen to take some of a backlog; 0: never */
   uint64_t epoch;       /* when epoch_content was counted */
   size_t epoch_content; /* content queued in that turn */
   int error;
@@ -236,12 +238,18 @@ char *lw_conn_take_protocol(lw_conn *c) {
   return protocol;
 }
 
-/* 1 if the peer's system has acknowledged more since this was last asked. */
+/*
+** Asks the system how far the peer's has come. 1 if that is further than it was. Then the
+** peer takes a backlog: a sign of life, unless nothing but what is asked now, a ping, was
+** under way; an idle peer's system acknowledges that even if nobody is behind it any more.
+*/
 static int took_more(lw_conn *c) {
   long held = c->hub->loop->sys->unsent(c->source.fd);
-  int64_t before = c->acknowledged;
-  if (held < 0) return 0; /* the system does not tell */
-  c->acknowledged = (int64_t)c->session.sent - held;
+  uint64_t before = c->acknowledged;
+  if (held < 0 || (uint64_t)held > c->session.sent) return 0; /* it does not tell, or not of our stream alone */
+  c->acknowledged = c->session.sent - (uint64_t)held;
+  if (c->acknowledged > before && c->behind) c->taken = lw_loop_clock(c->hub->loop);
+  c->behind = c->acknowledged < lw_conn_written(c);
   return c->acknowledged > before;
 }
 
@@ -265,7 +273,7 @@ int64_t lw_conn_alive(lw_conn *c) {
   lw_loop *loop = c->hub ? c->hub->loop : NULL;
   int connected = c->state > LW_CONN_DIALING && c->state < LW_CONN_CLOSED && !c->eof;
   if (loop && connected && lw_is_readable(loop->sys, c->source.fd)) return loop->sys->now();
-  if (loop && connected && c->blocked && took_more(c)) c->taken = loop->sys->now();
+  if (loop && connected && c->acknowledged < lw_conn_written(c)) took_more(c);
   return c->received > c->taken ? c->received : c->taken;
 }
 
@@ -513,6 +521,7 @@ static int open_conn(lw_conn *c, lw_slice protocol) {
   if (lw_session_stash(&c->session) < 0) return LW_ERR_MEMORY;
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
   c->opened = 1;
+  c->taken = lw_loop_clock(c->hub->loop); /* the peer may have waited long for this: see lw_conn_alive */
   return 0;
 }
 
@@ -668,6 +677,7 @@ static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
       if (!c->pinged || c->received < c->pinged) return 1; /* unasked, or it answers a ping before the last */
       to->latency = c->received - c->pinged;
       c->pinged = 0;
+      if (c->acknowledged < c->ping_end) c->acknowledged = c->ping_end; /* so the next ping need not ask */
       return 1;
     case LW_EVENT_CLOSE:
       c->code = from->code;
@@ -825,10 +835,12 @@ int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
   int err;
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, 0)) return LW_ERR_CLOSED;
+  if (c->acknowledged < lw_conn_written(c)) took_more(c); /* what it takes of this from now on is life */
+  else c->behind = 0;
   err = lw_session_ping(&c->session, bytes, n);
   if (err < 0) return err;
-  if (c->blocked) took_more(c); /* what it takes from now on is life: see lw_conn_alive */
   c->pinged = lw_loop_clock(c->hub->loop);
+  c->ping_end = lw_conn_written(c);
   mark_dirty(c);
   return 0;
 }

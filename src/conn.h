@@ -185,9 +185,10 @@ uint64_t lw_conn_written(const lw_conn *c);
 /* When bytes were last received; 0: never. */
 int64_t lw_conn_received(const lw_conn *c);
 /*
-** When the peer last gave a sign of life; 0: never. Bytes were received, or, of more than
-** the system would hold, the peer's took some since the last ping or the last look; and if
-** bytes wait unread, now: however late we are, nobody is given up whose answer is here.
+** When the peer last gave a sign of life; 0: never. Bytes were received; or its system
+** acknowledged some of what was under way before the last ping, or at the last look (a slow
+** reader's pong is late); and if bytes wait unread, now: however late we are, nobody is
+** given up whose answer is here. Opening counts, too.
 */
 int64_t lw_conn_alive(lw_conn *c);
 

@@ -39,8 +39,9 @@ void lw_heartbeat_init(lw_heartbeat *h, const lw_heartbeat_settings *settings, l
   put_before(ring, &h->mark);
 }
 
-void lw_heartbeat_join(lw_seat *seat, int64_t now) {
+int64_t lw_heartbeat_join(const lw_heartbeat *h, lw_seat *seat, int64_t now) {
   seat->beat = now;
+  return h->settings.interval == 0 ? -1 : now + shorter(h);
 }
 
 /*
@@ -62,7 +63,7 @@ static void end(lw_heartbeat *h, lw_seat *seat, int64_t now) {
 
 static void beat(lw_heartbeat *h, lw_seat *seat, int64_t now) {
   lw_fetch(seat->next); /* while this one's ping goes to the system */
-  lw_conn_ping(seat->conn, NULL, 0); /* not open: nothing; no memory: the next one */
+  if (!lw_conn_is_paused(seat->conn)) lw_conn_ping(seat->conn, NULL, 0); /* not open: nothing */
   lw_conn_flush(seat->conn);
   seat->beat = now;
   take_out(seat);

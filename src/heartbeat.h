@@ -31,8 +31,8 @@ typedef struct lw_heartbeat {
 
 /* `ring` is empty; the mark joins it. */
 void lw_heartbeat_init(lw_heartbeat *h, const lw_heartbeat_settings *settings, lw_seat *ring);
-/* A seat that has just been put at the ring's end: its first beat is an interval from now. */
-void lw_heartbeat_join(lw_seat *seat, int64_t now);
+/* A seat that has just been put at the ring's end: its first beat is an interval from now. Returns when to look, or -1. */
+int64_t lw_heartbeat_join(const lw_heartbeat *h, lw_seat *seat, int64_t now);
 /*
 ** Beats and judges what is due at `now`, a limited number of connections at a time.
 ** Connections are ended, none is freed. Returns when to look again (at once, if it is not

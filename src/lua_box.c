@@ -73,8 +73,7 @@ void lw_own_file(lua_State *L) {
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &own_key);
   }
-  if (lua_getstack(L, 1, &call)) {
-    lua_getinfo(L, "S", &call);
+  if (lua_getstack(L, 1, &call) && lua_getinfo(L, "S", &call) && call.source[0] != '=') { /* a stripped file has no name */
     lua_pushboolean(L, 1);
     lua_setfield(L, -2, call.source);
   }

@@ -504,44 +504,81 @@ void lw_event_warn(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* Stack: …, event, list. Each listener runs, whatever the others do. */
-static int deliver_all(lua_State *L, int target, lw_event_type type, int event, int list) {
-  int copy = snapshot(L, list), count = (int)lua_rawlen(L, copy), called = 0, failed = 0, handler;
+/* What calls on one occasion need, pushed: lw_event_traceback, whose index is returned, and behind it the first error (nil). */
+static int begin_calls(lua_State *L) {
   lua_pushvalue(L, LW_HOST);
   lua_pushcclosure(L, lw_event_traceback, 1);
-  handler = lua_gettop(L);
-  lua_pushnil(L); /* the first error */
-  for (int i = 1; i <= count; i++) {
+  lua_pushnil(L);
+  return lua_gettop(L) - 1;
+}
+
+/* Calls the function on top. An error that nobody takes is the occasion's first, or only warned of. */
+static void call_one(lua_State *L, int target, int event, int calls, int *failed) {
+  lua_pushvalue(L, event);
+  if (lua_pcall(L, 1, 0, calls) == LUA_OK) return;
+  lw_host_of(L)->failures++;
+  if (lw_event_report(L, target)) return;
+  if (*failed) lw_event_warn(L);
+  else lua_replace(L, calls + 1);
+  *failed = 1;
+}
+
+/* Each listener of the list on top runs, whatever the others do, until one stops the event. Pops the list. */
+static int call_all(lua_State *L, int target, lw_event_type type, int event, int calls, int *failed) {
+  int list = lua_gettop(L), copy = snapshot(L, list), count = (int)lua_rawlen(L, copy), called = 0, stopped = 0;
+  for (int i = 1; i <= count && !stopped; i++) {
     lua_rawgeti(L, copy, i);
     if (!push_callee(L, target, type, list)) continue;
-    lua_pushvalue(L, event);
     called++;
-    if (lua_pcall(L, 1, 0, handler) != LUA_OK) {
-      lw_host_of(L)->failures++;
-      if (!lw_event_report(L, target)) {
-        if (failed) lw_event_warn(L);
-        else lua_replace(L, handler + 1);
-        failed = 1;
-      }
-    }
+    call_one(L, target, event, calls, failed);
     lua_pushvalue(L, event);
-    int stopped = lw_event_is_stopped(L);
+    stopped = lw_event_is_stopped(L);
     lua_pop(L, 1);
-    if (stopped) break;
   }
+  lua_settop(L, list - 1);
+  return called;
+}
+
+/* The occasion is over: pops all from the event on, or raises the first error. */
+static int end_calls(lua_State *L, int event, int calls, int called, int failed) {
   if (failed) {
     lw_host_of(L)->reported = 1;
-    lua_settop(L, handler + 1);
+    lua_settop(L, calls + 1);
     lua_error(L);
   }
   lua_settop(L, event - 1);
   return called;
 }
 
+/* Everybody on a target, protected. */
+static int call_target(lua_State *L, int target, lw_event_type type, int event, int calls, int *failed) {
+  lw_target *t = lua_touserdata(L, target);
+  if (t->listeners && push_list(L, target, type)) return call_all(L, target, type, event, calls, failed);
+  lw_target_get(L, target, type);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return 0;
+  }
+  call_one(L, target, event, calls, failed);
+  return 1;
+}
+
+int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type) {
+  int event = lua_gettop(L), calls = begin_calls(L), failed = 0, called;
+  called = call_target(L, target, type, event, calls, &failed);
+  lua_pushvalue(L, event);
+  if (!lw_event_is_stopped(L)) called += call_target(L, below, below_type, event, calls, &failed);
+  return end_calls(L, event, calls, called, failed);
+}
+
 int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
   lw_target *t = lua_touserdata(L, target);
   int event = lua_gettop(L);
-  if (t->listeners && push_list(L, target, type)) return deliver_all(L, target, type, event, event + 1);
+  if (t->listeners && lw_target_wants(L, target, type)) {
+    int calls = begin_calls(L), failed = 0;
+    int called = call_target(L, target, type, event, calls, &failed);
+    return end_calls(L, event, calls, called, failed);
+  }
   lw_target_get(L, target, type);
   if (lua_isnil(L, -1)) {
     lua_settop(L, event - 1);

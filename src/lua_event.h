@@ -68,6 +68,12 @@ int lw_target_handles(lua_State *L, int target, lw_event_type type);
 int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 
 /*
+** The same for an event that passes through: the listeners of `target`, then, unless one of
+** them stops it, whoever waits at `below`. Each runs; the first error that nobody took is raised.
+*/
+int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type);
+
+/*
 ** The error on top of the stack goes to lunawire.onerror with `source` (an index, or 0:
 ** nil) and the traceback kept by lw_event_traceback: 1 and popped. Without an onerror: 0,
 ** still on top. An error in onerror itself replaces it: 0. One that is on its way because

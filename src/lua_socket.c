@@ -26,6 +26,7 @@ typedef struct client_options {
 /* A socket as it lies in its userdata. */
 typedef struct socket_box {
   lw_lua_socket socket;
+  lua_Integer written, sent; /* of a connection that has ended */
   char *protocol; /* of a connection that has ended; NULL: none */
   unsigned char opened;
 } socket_box;
@@ -334,8 +335,8 @@ static int get_member(lua_State *L, const socket_box *s, int member) {
     case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
     case GET_RECEIVED: return push_time(L, s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received);
     case GET_ALIVE: return push_time(L, s->socket.conn ? lw_conn_alive(s->socket.conn) : s->socket.received);
-    case GET_WRITTEN: lua_pushnumber(L, s->socket.conn ? (lua_Number)lw_conn_written(s->socket.conn) : 0); return 1;
-    case GET_SENT: lua_pushnumber(L, s->socket.conn ? (lua_Number)lw_conn_sent(s->socket.conn) : 0); return 1;
+    case GET_WRITTEN: lua_pushinteger(L, s->socket.conn ? (lua_Integer)lw_conn_written(s->socket.conn) : s->written); return 1;
+    case GET_SENT: lua_pushinteger(L, s->socket.conn ? (lua_Integer)lw_conn_sent(s->socket.conn) : s->sent); return 1;
     case GET_PAUSED: lua_pushboolean(L, s->socket.conn && lw_conn_is_paused(s->socket.conn)); return 1;
     default: lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER)); return 1;
   }
@@ -691,20 +692,6 @@ static lw_event_type apply(socket_box *s, const lw_conn_event *event) {
   return types[event->kind];
 }
 
-/*
-** Stack: …, target, server or nil. The socket's own handlers, then the server's, if it has
-** none but listeners that capture and these let the event pass.
-*/
-static int deliver(lua_State *L, lw_event_type type, int target, int below) {
-  int event = lua_gettop(L), called = 0;
-  if (lw_target_wants(L, target, type)) {
-    lua_pushvalue(L, event);
-    called = lw_target_deliver(L, target, type);
-  }
-  if (!below || lw_event_is_stopped(L)) return called;
-  return called + lw_target_deliver(L, target + 1, fallback(type));
-}
-
 /* 1 if the server's handlers run for an event of this socket. Pushes the server, or nil. */
 static int falls_back(lua_State *L, const socket_box *s, lw_event_type type, int target) {
   if (!s->socket.server_side || type == LW_ON_OPEN || lw_target_handles(L, target, type)) {
@@ -738,7 +725,8 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   below = falls_back(L, s, type, target);
   if (below || lw_target_wants(L, target, type)) {
     push_event(L, s, conn, type, target, event);
-    called = deliver(L, type, target, below);
+    if (below) called = lw_target_pass(L, target, type, target + 1, fallback(type));
+    else called = lw_target_deliver(L, target, type);
     if (type == LW_ON_OPEN || s->socket.target.handlers < before)
       update_life(L, s, target); /* nobody may be left who waits */
   }
@@ -752,6 +740,8 @@ void lw_socket_end(lua_State *L, lw_conn *conn) {
     s->protocol = lw_conn_take_protocol(conn);
     s->socket.unsent += lw_conn_unsent(conn);
     s->socket.received = lw_conn_received(conn);
+    s->written = (lua_Integer)lw_conn_written(conn);
+    s->sent = (lua_Integer)lw_conn_sent(conn);
     s->socket.conn = NULL;
     s->socket.closed = 1;
     lw_box_die(L, &s->socket.target.box);

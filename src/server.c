@@ -198,15 +198,22 @@ void lw_server_free(lw_server *server) {
 
 /* -------------------------------------------------------------- its guests */
 
-/* Looks after the heartbeat, and sets when to do so again. */
+/*
+** Looks after the heartbeat, and sets when to do so again. A beat leaves at once, so what
+** others have queued goes first; and it counts from now, not from when this turn began: the
+** peer has the whole of the timeout, however busy we are.
+*/
 static void keep_heartbeat(lw_server *server) {
   lw_loop *loop = server->hub->loop;
-  int64_t due = lw_heartbeat_look(&server->heartbeat, loop->now);
+  int64_t due;
+  lw_hub_flush(server->hub);
+  due = lw_heartbeat_look(&server->heartbeat, lw_loop_clock(loop));
   if (due >= 0) lw_timer_set(&loop->timers, &server->beats, due);
 }
 
 static void take_seat(lw_server *server, lw_conn *c) {
   lw_seat *seat = lw_conn_seat(c);
+  int64_t due;
   seat->server = server;
   seat->open_count = &server->open_count;
   seat->prev = server->seats.prev;
@@ -214,8 +221,9 @@ static void take_seat(lw_server *server, lw_conn *c) {
   seat->prev->next = seat;
   server->seats.prev = seat;
   server->count++;
-  lw_heartbeat_join(seat, server->hub->loop->now);
-  if (!lw_timer_is_set(&server->beats)) keep_heartbeat(server);
+  due = lw_heartbeat_join(&server->heartbeat, seat, server->hub->loop->now);
+  if (due >= 0 && (!lw_timer_is_set(&server->beats) || due < server->beats.due))
+    lw_timer_set(&server->hub->loop->timers, &server->beats, due);
 }
 
 static void drop_subscription(lw_server *server, subscription *sub);

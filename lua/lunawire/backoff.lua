@@ -69,7 +69,7 @@ return function(settings, n, closed, failure, random)
   local least = most * (1 - settings.jitter)
   if closed.code == 1012 then
     most = min(settings.maxDelay, RESTART_MOST)
-    least = min(RESTART_LEAST, most * (1 - settings.jitter))
+    least = most > RESTART_LEAST and RESTART_LEAST or most * (1 - settings.jitter)
   elseif closed.code == 1013 then
     most = settings.maxDelay
     least = most * (1 - settings.jitter)

@@ -103,10 +103,7 @@ Heartbeat.__close = Heartbeat.stop
 local function listen(self)
   self.listeners = {
     open = function() start(self) end,
-    close = function(event)
-      rest(self)
-      if event.target.readyState == 3 then self:stop() end
-    end,
+    close = function() rest(self) end, -- what reconnects may open again, even after its last close
   }
   if self.message then
     self.listeners.message = function(event)
@@ -126,6 +123,9 @@ end
 --- The options as they are meant; raises TypeError for those that are wrong.
 function heartbeat.read(options)
   local own = option.read("heartbeat", options, known)
+  if own.reply and not own.message then
+    target.mistake("TypeError", "heartbeat: option \"reply\" goes with \"message\": a ping frame is answered by a pong frame")
+  end
   if own.message then core.messageSize(own.message) end
   if own.message == "ping" and own.reply == nil then own.reply = "pong" end
   return own
@@ -140,7 +140,8 @@ end
 -- Raises TypeError for options that are wrong.
 function heartbeat.new(ws, options, world)
   local self = heartbeat.read(options)
-  if type(ws) ~= "userdata" and type(ws) ~= "table" then
+  local isObject = type(ws) == "userdata" or type(ws) == "table"
+  if not isObject or not ws.addEventListener or not ws.terminate then
     target.mistake("TypeError", "heartbeat: a WebSocket expected, got " .. target.typename(ws))
   end
   self.ws, self.world, self.listeners = ws, world or core, {}

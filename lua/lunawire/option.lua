@@ -33,8 +33,8 @@ local function refuse(what, name, names)
   end
   local near = core.nearest(name, names)
   mistake("TypeError", ("%s: unknown option \"%s\"%s"):format(what, name,
-    name:sub(1, 2) == "on" and (" (handlers are set on what %s returns)"):format(what)
-    or near and (" (did you mean \"%s\"?)"):format(near) or ""))
+    near and (" (did you mean \"%s\"?)"):format(near)
+    or name:sub(1, 2) == "on" and (" (handlers are set on what %s returns)"):format(what) or ""))
 end
 
 --- What a value looks like in a message.

@@ -217,6 +217,7 @@ function lose(state, closed, ...)
     state.queue:putBack(state.flight:takeAll())
     state.protocol, state.extensions = state.inner.protocol, state.inner.extensions
     state.lastReceived = state.inner.lastReceived
+    state.bytesWritten, state.bytesSent = state.inner.bytesWritten, state.inner.bytesSent
   end
   state.inner, state.ending, state.phase = nil, true, "waiting"
   if state.openedAt and world.now() - state.openedAt >= state.settings.minUptime then state.retryCount = 0 end
@@ -259,6 +260,8 @@ end
 ofSocket "protocol"
 ofSocket "extensions"
 ofSocket "lastReceived"
+ofSocket "bytesWritten"
+ofSocket "bytesSent"
 
 function members.lastAlive(state) return state.inner and state.inner.lastAlive or state.lastReceived end
 function members.isPaused(state) return state.paused end
@@ -469,6 +472,8 @@ local function new(world, url, protocols, options)
     protocol = "",
     extensions = "",
     lastReceived = nil,
+    bytesWritten = 0,
+    bytesSent = 0,
   }
   local object = ReconnectingWebSocket.new(state)
   connect(state, type(url) ~= "function")

@@ -289,10 +289,6 @@ Link = target.class {
   methods = methods,
 }
 
-local function hex(bytes)
-  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-end
-
 local client = {}
 
 --- A link over a socket: a ReconnectingWebSocket, or a WebSocket for one connection only.
@@ -305,7 +301,7 @@ function client.new(socket, options)
   local state = {
     socket = socket,
     options = options,
-    link = links.new(options.session or hex(core.randomBytes(16))),
+    link = links.new(options.session or links.name(16)),
     connected = false,  -- the hellos of this line are exchanged
     outcome = nil,      -- the error of what is not acknowledged, once this will not go on
     closing = nil,      -- the socket's last close event

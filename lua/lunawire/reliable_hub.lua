@@ -20,7 +20,7 @@ local known = {
   { "helloTimeout", "positive", 10000 },
   { "maxQueuedBytes", "count", MiB },
   { "maxQueuedMessages", "count", 10000 }, -- so that empty ones are bounded, too
-  { "maxDeferred", "count", 1000 },
+  { "maxDeferred", "count", 10000 }, -- ten times what a client of ours keeps
   { "maxSessions", "count", 10000 },
 }
 
@@ -114,7 +114,7 @@ local function cut(line)
   line.session = nil
   core.clearTimeout(line.timer)
   if not session then return nil end
-  session.line, session.paused = nil, false
+  session.line = nil
   session.link:begin()
   return session
 end
@@ -165,21 +165,16 @@ local function restore(hub, id)
   return number, done, errors
 end
 
-local function hex(bytes)
-  return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
-end
-
 local function create(hub, id, received)
   local session = {
     hub = hub,
-    link = links.new(id, hex(core.randomBytes(8)), received),
+    link = links.new(id, links.name(8), received),
     line = nil,     -- while it is there
     request = nil,  -- of its last line
     since = nil,    -- when it went away, while it is; with its neighbours in that order
     earlier = nil,
     later = nil,
     listed = false, -- in hub.due
-    paused = false, -- its socket, until what is deferred has become less
     over = nil,     -- why it ended
   }
   Session.new(session)
@@ -211,25 +206,12 @@ local function sessionFor(line, id)
   return nil
 end
 
-local function readLess(session)
-  local waiting, most = #session.link.deferred, session.hub.options.maxDeferred
-  if not session.line then return end
-  if not session.paused and waiting >= most then
-    session.paused = true
-    session.line.socket:pause()
-  elseif session.paused and waiting <= most / 2 then
-    session.paused = false
-    session.line.socket:resume()
-  end
-end
-
 --- The session's line from now on; an older one ends.
 local function attach(session, line)
   local older = session.line
   if older then
     older.session = nil
     older.socket:close(3001, "another connection took this session over")
-    session.paused = false
   end
   comeBack(session)
   session.line, session.request, line.session = line, line.request, session
@@ -246,7 +228,6 @@ local function welcome(line, hello, greeting)
   attach(session, line)
   line.socket:send(link:hello())
   link:write(line.socket)
-  readLess(session)
   local errors, fields = {}, { continued = continued, greeting = greeting, request = line.request }
   if fresh then
     fields.session = session.object
@@ -258,6 +239,16 @@ local function welcome(line, hello, greeting)
 end
 
 -- What sockets say -------------------------------------------------------------------------------------------------
+
+--- A client keeps what is not acknowledged, and sends no more than it keeps: one that does is ended. What it was told
+-- of holds; it may come back when some of it is acknowledged. (Merely not to read on would keep its pings unanswered.)
+local function boundDeferred(line, errors)
+  local session = line.session
+  if not session or #session.link.deferred <= session.hub.options.maxDeferred then return end
+  local reason = "too much is not acknowledged"
+  lose(line, errors, 1013, reason)
+  line.socket:close(1013, reason)
+end
 
 --- event:defer(): `session:acknowledge(number)` will say when it is taken for good.
 local function defer(incoming)
@@ -274,7 +265,7 @@ local function dispatch(line, kind, value, payload, binary)
   if not what then return refuse(line, more) end
   if what == "message" then
     tell(session, errors, "message", { data = payload, binary = binary, number = value, defer = defer })
-    readLess(session)
+    boundDeferred(line, errors)
   elseif what == "note" then
     tell(session, errors, "note", { data = payload, binary = binary })
   elseif what == "end" then
@@ -391,7 +382,6 @@ function methods.acknowledge(object, n)
   end
   if session.over then return end
   session.link:release(n)
-  readLess(session)
   acknowledgeLater(session)
 end
 

@@ -8,6 +8,8 @@
 --   state:output(), state:acknowledgement()                 -- what is to be sent now
 --
 -- @module lunawire.reliable_link
+local core = require "lunawire.core"
+
 local find, format, match, sub = string.find, string.format, string.match, string.sub
 local max = math.max
 local remove = table.remove
@@ -63,6 +65,11 @@ function link.parse(data, binary)
   if binary and not mayBeBinary[kind] then return nil, "a binary " .. kind end
   if stop < #data and not carries[kind] then return nil, kind .. " has no payload" end
   return kind, value, sub(data, stop + 1)
+end
+
+--- A new name, which nobody can guess: that many random bytes, in hexadecimal.
+function link.name(bytes)
+  return (core.randomBytes(bytes):gsub(".", function(byte) return format("%02x", byte:byte()) end))
 end
 
 --- The message that carries a note.

@@ -93,14 +93,18 @@ local function setHandler(state, kind, value)
   if value == nil and place then take(list, place) end
 end
 
+local function isBoolean(value) return type(value) == "boolean" end
+
+local listenerOptions = {
+  { "capture", { "a boolean", isBoolean }, false },
+  { "once", { "a boolean", isBoolean }, false },
+}
+
 --- Options of a listener: a table, or a boolean for `capture` as in the browser.
-local function listenerOptions(options)
-  if options == nil then return false, false end
+local function readListener(what, options)
   if type(options) == "boolean" then return options, false end
-  if type(options) ~= "table" then
-    mistake("TypeError", "listener options: a table expected, got " .. typename(options))
-  end
-  return options.capture and true or false, options.once and true or false
+  options = require "lunawire.option".read(what, options, listenerOptions) -- which needs this file first
+  return options.capture, options.once
 end
 
 local function checkKind(class, kind)
@@ -132,7 +136,7 @@ local function addListenerMethods(class)
     if not isCallable(fn) then
       mistake("TypeError", "addEventListener: a function expected, got " .. typename(fn))
     end
-    local capture, once = listenerOptions(options)
+    local capture, once = readListener("addEventListener", options)
     local list = listFor(state, kind)
     if not find(list, fn, capture) then list[#list + 1] = { fn = fn, once = once, capture = capture } end
   end
@@ -141,7 +145,7 @@ local function addListenerMethods(class)
     local state = class.state(object)
     checkKind(class, kind)
     local list = state.lists[kind]
-    local place = list and fn ~= nil and find(list, fn, (listenerOptions(options)))
+    local place = list and fn ~= nil and find(list, fn, (readListener("removeEventListener", options)))
     if place then take(list, place) end
   end
 end
