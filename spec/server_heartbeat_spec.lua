@@ -124,7 +124,7 @@ describe("a server's heartbeat", function()
         local deadline = system.monotime() + ms / 1000
         while system.monotime() < deadline do end -- luacheck: ignore
       end
-      local function answer()
+      local function reply()
         peer:move()
         if not peer.bytes:find(PING, 1, true) then return end
         peer.bytes = ""
@@ -134,7 +134,7 @@ describe("a server's heartbeat", function()
       lunawire.setTimeout(function() server:broadcast "news" end, 60)
       lunawire.setTimeout(function()
         busy(200)
-        answer() -- as one in another process would have, if the ping has left
+        reply() -- as one in another process would have, if the ping has left
       end, when == "before" and 70 or 105)
       local function first() -- what became of the first client
         for i = 3, #log do
@@ -144,7 +144,7 @@ describe("a server's heartbeat", function()
       local late = lunawire.now() + 1000
       while not first() and lunawire.now() < late do
         lunawire.step(5)
-        if when == "before" then answer() end
+        if when == "before" then reply() end
       end
       assert.equal("pong", first())
     end)

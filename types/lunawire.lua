@@ -40,7 +40,7 @@ function Event:stopImmediatePropagation() end
 
 ---@class lunawire.PongEvent: lunawire.Event
 ---@field data string
----@field latency? number since the last ping
+---@field latency? number since the last ping, which may have been a heartbeat's
 
 ---A WebSocket, client or server side (WHATWG WebSockets).
 ---@class lunawire.WebSocket
@@ -55,7 +55,7 @@ function Event:stopImmediatePropagation() end
 ---@field bufferedAmount integer bytes queued and not handed to the system, framing excluded
 ---@field binaryType "string"
 ---@field lastReceived? number `lunawire.now()` when bytes last came
----@field lastAlive? number `lunawire.now()` of the last sign of life: bytes came, the peer took some of a full send buffer, or bytes wait unread now
+---@field lastAlive? number `lunawire.now()` of the last sign of life: bytes came, the peer took some of what was under way before the last ping, or bytes wait unread now
 ---@field isPaused boolean
 ---@field bytesWritten integer bytes of the stream so far, framing and all: sent and queued
 ---@field bytesSent integer of these, handed to the system
@@ -462,7 +462,7 @@ function ReliableLink:removeEventListener(type, fn, options) end
 ---@field helloTimeout? number 10000
 ---@field maxQueuedBytes? integer 1 MiB for each session
 ---@field maxQueuedMessages? integer 10000
----@field maxDeferred? integer 1000
+---@field maxDeferred? integer 10000
 ---@field maxSessions? integer 10000
 
 ---@class lunawire.SessionEvent: lunawire.Event
