@@ -221,6 +221,8 @@ end
 
 -- Sessions -----------------------------------------------------------------------------------------------------------
 
+local LONGEST = 32768  -- bytes that a message can have, its every character written as \uXXXX
+
 --- Lets people in over `lunawire.reliable.1`: by sessions, which the hall knows by their ids.
 local function serveSessions(server, house)
   local hall, journal, desk, sessions = house.hall, house.journal, house.desk, house.sessions
@@ -278,7 +280,7 @@ local function serveSessions(server, house)
   local hub = reliable.server(server, {
     restore = function(id) return journal:taken(id) end,
     sessionTimeout = house.grace,
-    maxDeferred = 64,             -- of them a socket is read no further: people do not write faster
+    maxDeferred = 1000,           -- as many as an honest client keeps: they wait here, people do not write faster
     maxQueuedBytes = 2 * 1024 * 1024,
     maxSessions = 4000,
   })
@@ -297,8 +299,9 @@ local function serveSessions(server, house)
 
   hub.onmessage = guarded(house.log, function(event)
     event:defer()
-    local id = event.session.id
-    table.insert(sessions[id].inbox, { number = event.number, data = event.data, binary = event.binary })
+    local id, data = event.session.id, event.data
+    if #data > LONGEST then data = data:sub(1, 1) end  -- no message of ours, and not worth the room while it waits
+    table.insert(sessions[id].inbox, { number = event.number, data = data, binary = event.binary })
     work(id)
   end)
 
