@@ -622,8 +622,9 @@ describe("a hall that goes on from an earlier one", function()
     assert.are.equal(151, #since)
     assert.are.equal(100, since[1])
     assert.are.same({ 250 }, back(250))
+    assert.are.equal(250, #back(0)) -- seen none, though there before anybody spoke
     -- Nothing of this room can have such a number.
-    for _, seq in ipairs { 251, 0, -1, 2.5, 1e300, "100", {} } do assert.are.same({ 248, 249, 250 }, back(seq)) end
+    for _, seq in ipairs { 251, -1, 2.5, 1e300, "100", {} } do assert.are.same({ 248, 249, 250 }, back(seq)) end
   end)
 
   it("leaves the oldest out when too much was missed, by lines or by bytes", function()

@@ -355,8 +355,7 @@ end
 --- What a line says of us when the server has forgotten us: where we were, and what we have.
 local function greeting()
   local at = chat.seat or chat.want
-  local seen = at.room == chat.room and chat.lastSeq > 0
-  return cjson.encode { type = "join", room = at.room, name = at.name, seq = seen and chat.lastSeq or nil }
+  return cjson.encode { type = "join", room = at.room, name = at.name, seq = at.room == chat.room and chat.lastSeq or nil }
 end
 
 --- Takes a line out of those under way; nil if it is none of them.
@@ -500,7 +499,8 @@ end
 
 local function welcome(message)
   local news = chat.joined or message.you ~= chat.name  -- the person asked to be called so; else the line is back
-  if message.room ~= chat.room then chat.lastSeq = 0 end
+  local back = message.room == chat.room
+  if not back then chat.lastSeq = 0 end
   chat.room, chat.name, chat.people = message.room, message.you, message.people
   chat.want = { room = message.room, name = message.you }
   chat.seat = chat.want
@@ -508,15 +508,15 @@ local function welcome(message)
   local history = message.history
   if chat.lastSeq > 0 and not goesOn(history) then
     screen.note("the room has started anew")
-    chat.lastSeq = 0
+    chat.lastSeq, back = 0, false
   end
-  if chat.lastSeq == 0 then
+  if not back then
     screen.note("you are ", visible(chat.name), " in # ", visible(chat.room), ", with ", #chat.people - 1,
       " more; /help tells what you can do")
     for i = math.max(1, #history - SHOWN + 1), #history do show(history[i]) end
   else
     if news then screen.note("you are ", visible(chat.name), " in # ", visible(chat.room)) end
-    if history[1].seq > chat.lastSeq + 1 then screen.note("some messages in between are no longer remembered") end
+    if history[1] and history[1].seq > chat.lastSeq + 1 then screen.note("some messages in between are no longer remembered") end
     for _, said in ipairs(history) do show(said) end
   end
   sayAgain()

@@ -268,6 +268,7 @@ local function unseat(self, guest)
 end
 
 --- What was said from `seq` on, that line included: by it one who comes back can tell that it is still the same room.
+-- 0: all; who was here before anybody spoke has seen none, and has missed the first, too.
 -- If that is more than we tell, the oldest are left out.
 local function missed(self, room, seq)
   local lines = self.recall and self.recall(room.name, seq, self.limits.missed) or room.history
@@ -285,7 +286,7 @@ end
 local function welcome(self, guest, seq)
   local room, people, history = guest.room, {}, {}
   for i, other in ipairs(room.people) do people[i] = other.name end
-  if type(seq) == "number" and seq >= 1 and seq <= room.seq and seq == floor(seq) then
+  if type(seq) == "number" and seq >= 0 and seq <= room.seq and seq == floor(seq) then
     history = missed(self, room, seq)
   else
     for i, said in ipairs(room.history) do history[i] = said end

@@ -118,7 +118,7 @@ local function newClient(figures, name, port, pace, random)
   self.socket = lunawire.ReconnectingWebSocket(("ws://127.0.0.1:%d/"):format(port), reliable.protocol, { maxDelay = 1000 })
   self.link = reliable.client(self.socket, {
     greeting = function()
-      return cjson.encode { type = "join", room = ROOM, name = name, seq = self.last > 0 and self.last or nil }
+      return cjson.encode { type = "join", room = ROOM, name = name, seq = self.last }
     end,
   })
   self.link.onmessage = function(event) self:message(event.data) end

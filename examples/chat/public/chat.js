@@ -506,7 +506,7 @@ function join() {
 // What a line says of us when the server has forgotten us: where we were, and what we have seen.
 function greeting() {
   const at = chat.seat || chat.want;
-  const seen = at.room === chat.room && log.lastSeq > 0;
+  const seen = at.room === chat.room;  // 0: before anybody spoke there
   return JSON.stringify({ type: "join", room: at.room, name: at.name, seq: seen ? log.lastSeq : undefined });
 }
 
