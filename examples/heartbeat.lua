@@ -10,7 +10,7 @@ local lunawire = require "lunawire"
 io.stdout:setvbuf "line"
 
 if arg[1] == "server" then
-  local server = lunawire.WebSocketServer { port = tonumber(arg[2] or 8080) }
+  local server = lunawire.WebSocketServer { port = assert(tonumber(arg[2] or 8080), "the port is a number") }
   server.onmessage = function(event)
     if event.data == "ping" then event.target:send "pong" end
   end

@@ -629,7 +629,7 @@ local function connect()
   socket.onreconnecting = function(event)
     if chat.leaving or chat.down then return end
     chat.down = true
-    screen.note(why(last), "; trying again in ", ("%.0f s"):format(math.max(1, event.delay / 1000)))
+    screen.note(why(last), "; trying again in ", ("%.0f s"):format(math.max(1, event.delay / 1000)), ", until it is back")
   end
   chat.link.onready = ready
   chat.link.onmessage = heard
@@ -668,7 +668,7 @@ local function main(arguments)
   end
   local ok, problem = pcall(connect)
   if not ok then  -- no address at all
-    io.stderr:write("chat: ", tostring(problem), "\n")
+    io.stderr:write("chat: ", tostring(type(problem) == "table" and problem.message or problem), "\n")
     return 1
   end
   chat.input = startInput(take, chat.person)

@@ -93,6 +93,9 @@ end
 
 --- Stops it for good; the connection is left alone. Twice is once.
 function Heartbeat:stop()
+  if getmetatable(self) ~= Heartbeat then
+    target.mistake("TypeError", "stop: a heartbeat expected, got " .. target.typename(self))
+  end
   rest(self)
   for kind, listener in pairs(self.listeners) do self.ws:removeEventListener(kind, listener, true) end
   self.listeners = {}

@@ -123,7 +123,7 @@ end
 
 --- The server is broken: it hears so, and we stop.
 local function refuse(state, reason)
-  conclude(state, "NetworkError", "the server broke the protocol: " .. reason)
+  conclude(state, "NetworkError", "the line does not follow the protocol: " .. reason)
   state.socket:close(3000, reason)
   local errors = {}
   tell(state, errors, "error", { code = "protocol", message = reason })
@@ -135,7 +135,8 @@ local function opened(state)
   local socket, greeting = state.socket, state.options.greeting
   state.link:begin()
   if socket.protocol ~= links.protocol then
-    return refuse(state, ("the server does not speak %s"):format(links.protocol))
+    return refuse(state, ("%s was not agreed on: is it among the protocols of this WebSocket, and of the server?")
+      :format(links.protocol))
   end
   core.clearTimeout(state.helloTimer)
   state.helloTimer = core.setTimeout(function() socket:terminate "no hello in time" end, state.options.helloTimeout)
@@ -291,6 +292,8 @@ Link = target.class {
 
 local client = {}
 
+local taken = setmetatable({}, { __mode = "k" }) -- sockets that have a link
+
 --- A link over a socket: a ReconnectingWebSocket, or a WebSocket for one connection only.
 function client.new(socket, options)
   local isObject = type(socket) == "userdata" or type(socket) == "table"
@@ -298,6 +301,8 @@ function client.new(socket, options)
     mistake("TypeError", "reliable.client: a WebSocket expected, got " .. typename(socket))
   end
   options = option.read("reliable.client", options, known)
+  if taken[socket] then mistake("InvalidStateError", "reliable.client: this WebSocket has a link already") end
+  taken[socket] = true
   local state = {
     socket = socket,
     options = options,

@@ -252,6 +252,7 @@ end
 
 --- event:defer(): `session:acknowledge(number)` will say when it is taken for good.
 local function defer(incoming)
+  if type(incoming) ~= "table" then mistake("TypeError", "defer: an event expected, got " .. typename(incoming)) end
   local session = Session.state(incoming.session)
   if session.over then return end
   if not session.link:defer(incoming.number) then
@@ -421,6 +422,8 @@ Hub = target.class {
 
 local server = {}
 
+local taken = setmetatable({}, { __mode = "k" }) -- servers that have a hub
+
 --- The sessions of a WebSocketServer whose `protocols` have ours.
 function server.new(socketServer, options)
   local isObject = type(socketServer) == "userdata" or type(socketServer) == "table"
@@ -428,6 +431,8 @@ function server.new(socketServer, options)
     mistake("TypeError", "reliable.server: a WebSocketServer expected, got " .. typename(socketServer))
   end
   options = option.read("reliable.server", options, known)
+  if taken[socketServer] then mistake("InvalidStateError", "reliable.server: this WebSocketServer has a hub already") end
+  taken[socketServer] = true
   local hub = {
     options = options,
     sessions = {},   -- by id
