@@ -28,6 +28,7 @@ struct lw_conn {
   int64_t received;
   int64_t pinged;   /* when the last ping was queued; 0: never, or answered */
   uint64_t ping_end; /* its end in the stream */
+  uint64_t said;     /* the last message's */
   lw_upgrade *upgrade; /* until the connection is open, or its end was told */
   lw_conn_state state;
   unsigned heard : 16;    /* see lw_conn_hear */
@@ -43,7 +44,7 @@ struct lw_conn {
   unsigned opened : 1;    /* LW_CONN_OPENED is to be taken */
   unsigned failed : 1;    /* LW_CONN_FAILED is to be taken */
   unsigned ended : 1;     /* LW_CONN_ENDED is to be taken */
-  unsigned behind : 1;    /* more was under way than the peer's system had, when ours was last asked */
+  unsigned behind : 1;    /* messages were under way to the peer's system, when ours was last asked */
   unsigned want_drain : 1;
   unsigned orphan : 1;
   unsigned was_open : 1;
@@ -239,18 +240,20 @@ char *lw_conn_take_protocol(lw_conn *c) {
 }
 
 /*
-** Asks the system how far the peer's has come. 1 if that is further than it was. Then the
-** peer takes a backlog: a sign of life, unless nothing but what is asked now, a ping, was
-** under way; an idle peer's system acknowledges that even if nobody is behind it any more.
+** Asks the system how far the peer's has come. If further than it was, that is progress; and
+** if messages were under way, a sign of life: the peer takes them. A ping is not: an idle
+** peer's system acknowledges that even if nobody is behind it any more.
 */
-static int took_more(lw_conn *c) {
+static void ask_progress(lw_conn *c) {
   long held = c->hub->loop->sys->unsent(c->source.fd);
   uint64_t before = c->acknowledged;
-  if (held < 0 || (uint64_t)held > c->session.sent) return 0; /* it does not tell, or not of our stream alone */
+  if (held < 0 || (uint64_t)held > c->session.sent) return; /* it does not tell, or not of our stream alone */
   c->acknowledged = c->session.sent - (uint64_t)held;
-  if (c->acknowledged > before && c->behind) c->taken = lw_loop_clock(c->hub->loop);
-  c->behind = c->acknowledged < lw_conn_written(c);
-  return c->acknowledged > before;
+  if (c->acknowledged > before) {
+    c->progress = lw_loop_clock(c->hub->loop);
+    if (c->behind) c->taken = c->progress;
+  }
+  c->behind = held > 0 && c->acknowledged < c->said;
 }
 
 int lw_conn_is_paused(const lw_conn *c) {
@@ -273,7 +276,7 @@ int64_t lw_conn_alive(lw_conn *c) {
   lw_loop *loop = c->hub ? c->hub->loop : NULL;
   int connected = c->state > LW_CONN_DIALING && c->state < LW_CONN_CLOSED && !c->eof;
   if (loop && connected && lw_is_readable(loop->sys, c->source.fd)) return loop->sys->now();
-  if (loop && connected && c->acknowledged < lw_conn_written(c)) took_more(c);
+  if (loop && connected && c->acknowledged < lw_conn_written(c)) ask_progress(c);
   return c->received > c->taken ? c->received : c->taken;
 }
 
@@ -408,7 +411,7 @@ static void flush(lw_conn *c) {
     return;
   }
   if (went == 0) watch_stall(c);
-  if (went == 0 || c->state == LW_CONN_CLOSING) took_more(c);
+  if (went == 0 || c->state == LW_CONN_CLOSING) ask_progress(c);
   c->blocked = went == 0;
   note_drained(c);
 }
@@ -627,7 +630,7 @@ static void expire(lw_conn *c) {
     if (!c->blocked) return;
     limit = LW_WRITE_STALL;
   }
-  if (took_more(c)) c->progress = now; /* the system holds many of our bytes, and the peer takes them */
+  ask_progress(c); /* the system may hold many of our bytes, and the peer take them */
   if (now < c->progress + limit) /* bytes went meanwhile */
     lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + limit);
   else
@@ -802,6 +805,7 @@ static int sent(lw_conn *c, int err, size_t n) {
     c->epoch_content = 0;
   }
   c->epoch_content += n;
+  c->said = lw_conn_written(c);
   mark_dirty(c);
   queued = lw_session_buffered(&c->session);
   if (queued < c->settings.high_water) return 1;
@@ -835,7 +839,7 @@ int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
   int err;
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, 0)) return LW_ERR_CLOSED;
-  if (c->acknowledged < lw_conn_written(c)) took_more(c); /* what it takes of this from now on is life */
+  if (c->acknowledged < lw_conn_written(c)) ask_progress(c); /* what it takes of this from now on is life */
   else c->behind = 0;
   err = lw_session_ping(&c->session, bytes, n);
   if (err < 0) return err;

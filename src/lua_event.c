@@ -512,72 +512,82 @@ static int begin_calls(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
+/* An event on its way through its callees. */
+typedef struct occasion {
+  int event, source; /* their places on the stack; whose errors they are, for onerror */
+  int calls;         /* where begin_calls has put what it pushed */
+  int called, failed;
+} occasion;
+
 /* Calls the function on top. An error that nobody takes is the occasion's first, or only warned of. */
-static void call_one(lua_State *L, int target, int event, int calls, int *failed) {
-  lua_pushvalue(L, event);
-  if (lua_pcall(L, 1, 0, calls) == LUA_OK) return;
+static void call_one(lua_State *L, occasion *o) {
+  lua_pushvalue(L, o->event);
+  o->called++;
+  if (lua_pcall(L, 1, 0, o->calls) == LUA_OK) return;
   lw_host_of(L)->failures++;
-  if (lw_event_report(L, target)) return;
-  if (*failed) lw_event_warn(L);
-  else lua_replace(L, calls + 1);
-  *failed = 1;
+  if (lw_event_report(L, o->source)) return;
+  if (o->failed) lw_event_warn(L);
+  else lua_replace(L, o->calls + 1);
+  o->failed = 1;
+}
+
+static int is_stopped(lua_State *L, const occasion *o) {
+  int stopped;
+  lua_pushvalue(L, o->event);
+  stopped = lw_event_is_stopped(L);
+  lua_pop(L, 1);
+  return stopped;
 }
 
 /* Each listener of the list on top runs, whatever the others do, until one stops the event. Pops the list. */
-static int call_all(lua_State *L, int target, lw_event_type type, int event, int calls, int *failed) {
-  int list = lua_gettop(L), copy = snapshot(L, list), count = (int)lua_rawlen(L, copy), called = 0, stopped = 0;
-  for (int i = 1; i <= count && !stopped; i++) {
+static void call_all(lua_State *L, int target, lw_event_type type, occasion *o) {
+  int list = lua_gettop(L), copy = snapshot(L, list), count = (int)lua_rawlen(L, copy);
+  for (int i = 1; i <= count; i++) {
     lua_rawgeti(L, copy, i);
     if (!push_callee(L, target, type, list)) continue;
-    called++;
-    call_one(L, target, event, calls, failed);
-    lua_pushvalue(L, event);
-    stopped = lw_event_is_stopped(L);
-    lua_pop(L, 1);
+    call_one(L, o);
+    if (is_stopped(L, o)) break;
   }
   lua_settop(L, list - 1);
-  return called;
-}
-
-/* The occasion is over: pops all from the event on, or raises the first error. */
-static int end_calls(lua_State *L, int event, int calls, int called, int failed) {
-  if (failed) {
-    lw_host_of(L)->reported = 1;
-    lua_settop(L, calls + 1);
-    lua_error(L);
-  }
-  lua_settop(L, event - 1);
-  return called;
 }
 
 /* Everybody on a target, protected. */
-static int call_target(lua_State *L, int target, lw_event_type type, int event, int calls, int *failed) {
+static void call_target(lua_State *L, int target, lw_event_type type, occasion *o) {
   lw_target *t = lua_touserdata(L, target);
-  if (t->listeners && push_list(L, target, type)) return call_all(L, target, type, event, calls, failed);
-  lw_target_get(L, target, type);
-  if (lua_isnil(L, -1)) {
-    lua_pop(L, 1);
-    return 0;
+  if (t->listeners && push_list(L, target, type)) {
+    call_all(L, target, type, o);
+    return;
   }
-  call_one(L, target, event, calls, failed);
-  return 1;
+  lw_target_get(L, target, type);
+  if (lua_isnil(L, -1)) lua_pop(L, 1);
+  else call_one(L, o);
+}
+
+/* The occasion is over: pops all from the event on, or raises the first error. */
+static int end_calls(lua_State *L, const occasion *o) {
+  if (o->failed) {
+    lw_host_of(L)->reported = 1;
+    lua_settop(L, o->calls + 1);
+    lua_error(L);
+  }
+  lua_settop(L, o->event - 1);
+  return o->called;
 }
 
 int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type) {
-  int event = lua_gettop(L), calls = begin_calls(L), failed = 0, called;
-  called = call_target(L, target, type, event, calls, &failed);
-  lua_pushvalue(L, event);
-  if (!lw_event_is_stopped(L)) called += call_target(L, below, below_type, event, calls, &failed);
-  return end_calls(L, event, calls, called, failed);
+  occasion o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)};
+  call_target(L, target, type, &o);
+  if (!is_stopped(L, &o)) call_target(L, below, below_type, &o);
+  return end_calls(L, &o);
 }
 
 int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
   lw_target *t = lua_touserdata(L, target);
   int event = lua_gettop(L);
   if (t->listeners && lw_target_wants(L, target, type)) {
-    int calls = begin_calls(L), failed = 0;
-    int called = call_target(L, target, type, event, calls, &failed);
-    return end_calls(L, event, calls, called, failed);
+    occasion o = {.event = event, .source = target, .calls = begin_calls(L)};
+    call_target(L, target, type, &o);
+    return end_calls(L, &o);
   }
   lw_target_get(L, target, type);
   if (lua_isnil(L, -1)) {

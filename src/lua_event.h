@@ -69,7 +69,8 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 
 /*
 ** The same for an event that passes through: the listeners of `target`, then, unless one of
-** them stops it, whoever waits at `below`. Each runs; the first error that nobody took is raised.
+** them stops it, whoever waits at `below`. Each runs, for `target` as an error's source; the
+** first error that nobody took is raised.
 */
 int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type);
 

@@ -725,8 +725,9 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   below = falls_back(L, s, type, target);
   if (below || lw_target_wants(L, target, type)) {
     push_event(L, s, conn, type, target, event);
-    if (below) called = lw_target_pass(L, target, type, target + 1, fallback(type));
-    else called = lw_target_deliver(L, target, type);
+    if (!below) called = lw_target_deliver(L, target, type);
+    else if (!s->socket.target.listeners) called = lw_target_deliver(L, target + 1, fallback(type));
+    else called = lw_target_pass(L, target, type, target + 1, fallback(type));
     if (type == LW_ON_OPEN || s->socket.target.handlers < before)
       update_life(L, s, target); /* nobody may be left who waits */
   }

@@ -242,12 +242,13 @@ end
 
 --- A client keeps what is not acknowledged, and sends no more than it keeps: one that does is ended. What it was told
 -- of holds; it may come back when some of it is acknowledged. (Merely not to read on would keep its pings unanswered.)
-local function boundDeferred(line, errors)
-  local session = line.session
-  if not session or #session.link.deferred <= session.hub.options.maxDeferred then return end
+local function isTooMuch(line, errors, kind, n)
+  local link = line.session.link
+  if kind ~= "message" or n <= link.received or #link.deferred < line.hub.options.maxDeferred then return false end
   local reason = "too much is not acknowledged"
   lose(line, errors, 1013, reason)
   line.socket:close(1013, reason)
+  return true
 end
 
 --- event:defer(): `session:acknowledge(number)` will say when it is taken for good.
@@ -262,11 +263,11 @@ end
 
 local function dispatch(line, kind, value, payload, binary)
   local session, errors = line.session, {}
+  if isTooMuch(line, errors, kind, value) then return release(errors) end
   local what, more = session.link:take(kind, value)
   if not what then return refuse(line, more) end
   if what == "message" then
     tell(session, errors, "message", { data = payload, binary = binary, number = value, defer = defer })
-    boundDeferred(line, errors)
   elseif what == "note" then
     tell(session, errors, "note", { data = payload, binary = binary })
   elseif what == "end" then

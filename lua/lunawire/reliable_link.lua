@@ -109,6 +109,7 @@ function link.new(session, epoch, received)
     due = false,              -- an acknowledgement is
     told = 0,                 -- the last acknowledgement on this line
 
+    newcomer = false, -- the client of this line had no epoch to name
     met = false,      -- the hellos of this line are exchanged
   }, Link)
 end
@@ -195,7 +196,8 @@ end
 function Link:hello(greeting)
   self.announced = self.first
   self.reached = max(self.reached, self.first - 1)
-  return format("hello %s %s %d %d\n%s", self.session, self.epoch, self:taken(), self.first, greeting or "")
+  local received = self.newcomer and self.received or self:taken() -- its own begin behind all that was taken before
+  return format("hello %s %s %d %d\n%s", self.session, self.epoch, received, self.first, greeting or "")
 end
 
 --- All that we keep gets numbers behind n: an earlier client of this session had those up to there.
@@ -228,8 +230,7 @@ local function meetClient(self, hello)
   local continued = hello.epoch == self.epoch
   local told = continued and hello.received or 0
   if told > self.reached then return nil, "a hello that acknowledges what was never sent" end
-  -- A client that has met nobody has sent nothing: whoever was to hear of the deferred ones is gone.
-  if hello.epoch == NONE then self.deferred = {} end
+  self.newcomer = hello.epoch == NONE -- it has met nobody, so it has sent nothing
   return continued, told
 end
 

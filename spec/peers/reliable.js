@@ -2,6 +2,8 @@
 // `node reliable.js PORT`, where PORT is the spec's (control.js).
 "use strict";
 
+// What every browser has, and node before version 19 keeps to itself.
+globalThis.crypto ??= require("node:crypto").webcrypto;
 const path = require("node:path");
 const { WebSocket } = require("ws");
 const control = require("./control");
