@@ -443,6 +443,28 @@ describe("a chat room that was started anew", function()
     assert.same({}, second)
   end)
 
+  it("tells nobody of a line as taken that is not written, however often they come", function()
+    local journal, log = newJournal(file), {}
+    local server = start { journal = journal, grace = 60, log = function(line) table.insert(log, line) end }
+    local ann = newGuest "ann"
+    ann:join(server.port)
+    ann:rest()
+    journal.fail "the disk is full"
+    ann:send(say "one")
+    wire.await(function() return log[1] end, "a line in the log")
+    local errors = {}
+    lunawire.onerror = function(err) errors[#errors + 1] = tostring(err) end
+    ann.peer:close()
+    local deadline = lunawire.now() + 150
+    wire.await(function() return lunawire.now() > deadline end) -- beyond the grace
+    assert.has_error(function() ann:connect(server.port) end)
+    assert.matches("a session cannot be restored", errors[1])
+    journal.fail(nil)
+    wire.await(function() return log[2] end, "the journal")
+    assert.equal(1, ann:connect(server.port, { type = "join", room = "lobby", name = "ann" }))
+    lunawire.onerror = nil
+  end)
+
   it("lets those go who do not come back in time", function()
     local server = start { journal = file }
     local ann, bob = newGuest "ann", newGuest "bob"

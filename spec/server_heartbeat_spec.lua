@@ -180,6 +180,20 @@ describe("a server's heartbeat", function()
     assert.is_true(lunawire.now() - began < 1000)
   end)
 
+  it("finds it, though the program pings it again and again", function()
+    local server, log = desk.serve { heartbeat = { interval = 80, timeout = 60 } }
+    local peer, socket = desk.guest(server, log)
+    peer.reading = false
+    local asking = lunawire.setInterval(function()
+      socket:ping()
+      socket:ping() -- with one before it that has not even left
+    end, 20)
+    local began = lunawire.now()
+    desk.heard(log, "close 1006 heartbeat timeout")
+    assert.is_true(lunawire.now() - began < 1000)
+    asking:close()
+  end)
+
   it("takes pings of the program's own for nothing but pings", function()
     local server, log = desk.serve { heartbeat = { interval = 100, timeout = 100 } }
     local peer, socket = desk.guest(server, log)

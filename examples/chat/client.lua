@@ -449,7 +449,10 @@ local function take(line)
   end
   line = line:gsub("[%z\1-\31\127]", " ")  -- a tab, the newlines of a pasted text: a message is one line
   if not line:match("%S") then return end
-  if not codePoints(line) then return screen.note("not said: a line that is not UTF-8") end
+  if not codePoints(line) then
+    if not chat.person then chat.status = 1 end
+    return screen.note("not said: a line that is not UTF-8")
+  end
   -- A person's command works at once, whatever else may be waiting; in a pipe everything has its turn.
   if chat.person and (line:match("^/[^/]") or line == "/") then return command(line) end
   chat.queue[#chat.queue + 1] = line
@@ -475,6 +478,8 @@ local function hasShape(message, shape)
   for field, kind in pairs(shape) do
     if type(message[field]) ~= kind then return false end
   end
+  local time = message.time
+  if time ~= nil and (type(time) ~= "number" or not (time >= 0 and time < 1e14)) then return false end -- what os.date takes
   for _, said in ipairs(shape.history and message.history or {}) do
     if not hasShape(said, shapes.said) then return false end
   end

@@ -124,6 +124,10 @@ function Memory:taken(id)
   return session and session.taken or nil
 end
 
+--- Whether there is something of this session that is not written yet.
+local function isPending(self, id) return self.pending.sessions[id] ~= nil end
+Memory.isPending = isPending
+
 function Memory.seats() return {} end -- asked at the start, when nobody can be known
 
 function Memory.close() end
@@ -283,6 +287,8 @@ function File:taken(id)
   return session and session.taken or nil
 end
 
+File.isPending = isPending
+
 function File:seats()
   return rows(self, SQL.seats)
 end
@@ -306,10 +312,11 @@ end
 local function prepare(self)
   rows(self, "PRAGMA locking_mode = EXCLUSIVE") -- one server at a time; the system lets go when it dies
   local version = value(self, "PRAGMA user_version", "user_version")
-  if version > VERSION then error("a newer chat server wrote it", 0) end
+  if version > VERSION or version < 0 then error("a newer chat server wrote it", 0) end
   if version == 0 and rows(self, "SELECT name FROM sqlite_master LIMIT 1")[1] then
     error("it is somebody else's database", 0)
   end
+  if version > 0 then value(self, SQL.latest, "used") end -- ours, or this raises, and nothing in it has been changed
   rows(self, "PRAGMA journal_mode = WAL")       -- a commit is one write, and one wait for the disk
   rows(self, "PRAGMA synchronous = FULL")
   run(self, SQL.begin)

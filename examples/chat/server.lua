@@ -245,7 +245,7 @@ local function serveSessions(server, house)
   -- is numbered should be lost. Each is acknowledged when the journal has it.
   local function work(id)
     local person = sessions[id]
-    if not person or person.timer then return end
+    if not person or person.timer or desk.closed then return end
     local inbox = person.inbox
     while inbox[1] do
       local wait = desk.failing and RETRY or hall:wait(id)
@@ -278,7 +278,12 @@ local function serveSessions(server, house)
   end
 
   local hub = reliable.server(server, {
-    restore = function(id) return journal:taken(id) end,
+    restore = function(id)
+      if desk.failing and journal:isPending(id) then  -- how far it is must not be told yet
+        error("the journal cannot be written: a session cannot be restored", 0)
+      end
+      return journal:taken(id)
+    end,
     sessionTimeout = house.grace,
     maxDeferred = 1000,           -- as many as an honest client keeps: they wait here, people do not write faster
     maxQueuedBytes = 2 * 1024 * 1024,
@@ -287,14 +292,25 @@ local function serveSessions(server, house)
 
   hub.onsession = guarded(house.log, function(event)
     local session = event.session
-    local person = { session = session, taken = session.received, inbox = {}, timer = nil, here = false }
+    local person = {
+      session = session, taken = session.received, inbox = {}, timer = nil, here = false,
+      greeting = nil,  -- not answered yet
+    }
     sessions[session.id], awaited[session.id] = person, nil
     desk.out(function() person.here = true end)  -- what was said before comes in its welcome, not ahead of it
     greet(session.id, event.greeting)
   end)
 
   hub.onresume = guarded(house.log, function(event)
-    if not event.continued then greet(event.session.id, event.greeting) end
+    local person = sessions[event.session.id]
+    if not event.continued then person.greeting = event.greeting end
+    if not person.greeting then return end
+    if desk.failing then  -- a welcome would only wait with all others
+      return event.session.socket:close(1013, "the journal cannot be written; come back later")
+    end
+    local greeting = person.greeting
+    person.greeting = nil
+    greet(event.session.id, greeting)
   end)
 
   hub.onmessage = guarded(house.log, function(event)
@@ -318,10 +334,10 @@ local function serveSessions(server, house)
 
   hub.onend = guarded(house.log, function(event)
     local id, person = event.session.id, sessions[event.session.id]
-    -- With the server ("server") nobody leaves: they are expected back.
-    if not person or person.session ~= event.session or event.reason == "server" then return end
-    sessions[id] = nil
+    if not person or person.session ~= event.session then return end
     if person.timer then person.timer:close() end
+    if event.reason == "server" then return end  -- with the server nobody leaves: they are expected back
+    sessions[id] = nil
     rise(id, person.taken)
     if event.reason == "closed" then journal:forget(id) end
   end)

@@ -62,7 +62,7 @@ class Line {
     this.session = link.session;
     link.onready = ({ continued }) => {
       this.attempt = 0;
-      this.heardAt = Date.now();
+      this.heardAt = performance.now();
       this.askedAt = 0;
       this.timer = setTimeout(() => this.#beat(), BEAT);
       this.#become("online", continued);
@@ -127,7 +127,7 @@ class Line {
   }
 
   #heard(data) {
-    this.heardAt = Date.now();
+    this.heardAt = performance.now();
     let message;
     try { message = JSON.parse(data); } catch { return; }
     if (message && typeof message === "object") this.onmessage(message);
@@ -136,7 +136,7 @@ class Line {
   // Asks for a sign of life; without any the line is dead, whatever the browser believes.
   #beat() {
     clearTimeout(this.timer);
-    this.askedAt = Date.now();
+    this.askedAt = performance.now();
     this.note({ type: "ping" });
     this.timer = setTimeout(() => {
       if (this.heardAt < this.askedAt) return this.#drop();
