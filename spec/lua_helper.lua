@@ -77,7 +77,7 @@ function turns.meanwhile(code, act)
   helper.write(name, "io.stdout:setvbuf 'line' " .. code)
   local shell = ([[
     %s >NAME.out 2>&1 & pid=$!
-    for i in $(seq 400); do grep -q ready NAME.out && break; sleep 0.02; done
+    for i in $(seq 400); do grep -qs ready NAME.out && break; sleep 0.02; done
     sleep 0.1
     %s
     (sleep 20 & trap "kill $!" TERM; wait $! && kill -KILL $pid) >/dev/null 2>&1 & dog=$!
