@@ -9,6 +9,7 @@ BUILD   ?= build
 PORT    ?= 8080
 SPECS   ?=
 SEED    ?=
+JOBS    ?= 2
 
 # One directory for one set of compiler and flags: sanitizers build beside the normal build
 # (`make BUILD=build-asan CFLAGS=...`). A change of flags in the same directory rebuilds it.
@@ -122,8 +123,9 @@ install: core            ## install into PREFIX (/usr/local), under DESTDIR if t
 PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 	$$p -c 'import websockets' 2>/dev/null && command -v $$p && exit; done; echo python3)
 
-# One run of the specs: $(call specs,BUILD DIRECTORY,BUSTED OPTIONS AND FILES)
-specs = LUNAWIRE_BUILD='$(abspath $(1))' PYTHON='$(PYTHON)' $(LUA) tools/busted.lua $(2)
+# One run of the specs, JOBS files at a time: $(call specs,BUILD DIRECTORY,BUSTED OPTIONS AND FILES)
+, = ,
+specs = LUNAWIRE_BUILD='$(abspath $(1))' PYTHON='$(PYTHON)' LUA='$(LUA)' JOBS='$(JOBS)' tools/specs.sh $(2)
 PACKAGES = spec/node_modules/.package-lock.json
 
 .PHONY: test torture ready-test packages bench
@@ -131,6 +133,7 @@ test: ready-test         ## install what is missing, build, run the specs (only 
 	@$(call specs,$(BUILD),$(SPECS))
 
 # The files spec/torture/*_torture.lua; SEED=n begins its random cases there, as a failure says.
+torture: JOBS = 1
 torture: ready-test      ## what takes minutes: faults and kills by the hundred (SPECS, SEED=n)
 	@SEED='$(SEED)' $(call specs,$(BUILD),--pattern=_torture $(or $(SPECS),spec/torture))
 
@@ -226,8 +229,8 @@ VALGRIND_SPECS = $(patsubst %,spec/%_spec.lua,buf http upgrade session_close tim
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
 	--keep-debuginfo=yes
 check-valgrind: core probe ## the quick specs under valgrind
-	@LUNAWIRE_BUILD='$(abspath $(BUILD))' $(VALGRIND) $(LUA) tools/busted.lua \
-		--exclude-tags=slow,foreign $(or $(SPECS),$(VALGRIND_SPECS)) > $(BUILD)/valgrind.log 2>&1 || { cat $(BUILD)/valgrind.log; exit 1; }
+	@RUN='$(VALGRIND)' $(call specs,$(BUILD),--exclude-tags=slow$(,)foreign $(or $(SPECS),$(VALGRIND_SPECS))) \
+		> $(BUILD)/valgrind.log 2>&1 || { cat $(BUILD)/valgrind.log; exit 1; }
 	@echo "under valgrind: `grep ' passed, ' $(BUILD)/valgrind.log | tail -n 1`"
 
 # --- the rest -------------------------------------------------------------------------------
@@ -241,4 +244,4 @@ clean:                   ## remove what was built (installed npm packages stay)
 
 help:                    ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED V"
+	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED JOBS V"

@@ -185,11 +185,12 @@ for name, open in pairs(sides) do
     it("does not give up a slow reader of much, but one that has stopped #slow", function()
       local ws, log, peer = open()
       peer.reading = false
-      heartbeat(ws, { interval = 60, timeout = 60 })
+      heartbeat(ws, { interval = 200, timeout = 200 })
       ws:send(("x"):rep(15 * 1024 * 1024), "binary")
-      local deadline = lunawire.now() + 600
+      local deadline = lunawire.now() + 1200
       while lunawire.now() < deadline do
-        peer.socket:receive() -- reads a little at a time, and says nothing
+        peer.socket:receive() -- 64 KiB at a time, and says nothing
+        -- (a full window opens again only when a sixteenth of the buffer is free: some 60 ms here)
         pass(10)
       end
       assert.is_true(ws.bufferedAmount > 0) -- or this shows nothing

@@ -163,12 +163,13 @@ describe("tools/install.sh #foreign", function()
 end)
 
 describe("the specs' closing line #foreign", function()
-  -- What a run over one file with these tests prints, and its status.
-  local function run(lines)
+  -- What a run over a file with these tests prints (or over several, by name), and its status.
+  local function run(files)
     local directory = helper.directory()
     finally(function() helper.remove(directory) end)
-    helper.write(directory .. "/case_spec.lua", lines)
-    return here(helper.lua("tools/busted.lua " .. helper.quote(directory)))
+    if type(files) == "string" then files = { case = files } end
+    for name, lines in pairs(files) do helper.write(directory .. "/" .. name .. "_spec.lua", lines) end
+    return here(("LUA=%s tools/specs.sh %s"):format(helper.quote(helper.interpreter), helper.quote(directory)))
   end
 
   it("counts, alone on its line, and the status is 0", function()
@@ -186,6 +187,21 @@ describe("the specs' closing line #foreign", function()
   it("does not take an empty run for a good one", function()
     local output, status = run ""
     assert.matches("\n0 passed, 0 failed\n$", output)
+    assert.equal(1, status)
+  end)
+
+  it("adds up several files, whatever becomes of one of them", function()
+    local output, status = run {
+      good = 'it("one", function() end) it("two", function() end)',
+      skipping = 'it("one", function() end) pending("two")',
+      broken = "it('one', function()",
+      crashing = 'it("one", function() end) it("two", function() os.execute("kill -9 $PPID") end)',
+      leaking = 'it("one", function() end) require("busted").subscribe({ "exit" }, function() os.exit(23) end)',
+    }
+    assert.matches("\n3 passed, 3 failed, 1 skipped\n$", output)
+    assert.matches("broken_spec%.lua", output)
+    assert.matches("ERROR: %S+/crashing_spec%.lua ended with status 137 before its last test\n", output)
+    assert.matches("ERROR: %S+/leaking_spec%.lua passed, then ended with status 23\n", output)
     assert.equal(1, status)
   end)
 end)
