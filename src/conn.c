@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Slices of output in one send: 64 corks are 1 MiB. */
+/* Slices of output in one write: 64 corks are 1 MiB. */
 #define SLICES 64
 
 /* A client that is not connected yet. */
 typedef struct outset {
   lw_dial *dial; /* NULL until the first turn */
+  lw_tls_context *tls; /* NULL: ws */
+  char *server_name;
   unsigned short port;
   char host[];
 } outset;
@@ -21,6 +23,7 @@ typedef struct outset {
 struct lw_conn {
   lw_hub *hub;          /* NULL: the loop is gone */
   lw_source source;
+  lw_stream stream; /* over source.fd */
   void *owner;
   lw_seat seat;
   lw_conn *dirty_next;  /* in hub->dirty */
@@ -64,6 +67,7 @@ struct lw_conn {
   uint64_t epoch;       /* when epoch_content was counted */
   size_t epoch_content; /* content queued in that turn */
   int error;
+  char *why; /* of the error, in words; NULL: none but lw_strerror's */
   int close_code;
   int code;
   unsigned char reason_length;
@@ -118,7 +122,10 @@ fail:
 }
 
 static void drop_outset(lw_conn *c) {
-  if (c->outset) lw_dial_free(c->outset->dial);
+  if (!c->outset) return;
+  lw_dial_free(c->outset->dial);
+  lw_tls_context_release(c->outset->tls);
+  free(c->outset->server_name);
   free(c->outset);
   c->outset = NULL;
 }
@@ -128,16 +135,23 @@ static void drop_upgrade(lw_conn *c) {
   c->upgrade = NULL;
 }
 
-lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings,
-                         const lw_handshake_offer *offer, int kind, void *owner, int *err) {
+/* Keeps what the way there takes. 0 or LW_ERR_MEMORY. */
+static int set_out(lw_conn *c, const lw_url *url, const lw_conn_way *way) {
+  size_t n = strlen(url->host) + 1;
+  if (!(c->outset = calloc(1, sizeof *c->outset + n))) return LW_ERR_MEMORY;
+  memcpy(c->outset->host, url->host, n);
+  c->outset->port = url->port;
+  c->outset->tls = lw_tls_context_hold(way->tls);
+  if (way->server_name && !(c->outset->server_name = strdup(way->server_name))) return LW_ERR_MEMORY;
+  return 0;
+}
+
+lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw_handshake_offer *offer,
+                         const lw_conn_way *way, int kind, void *owner, int *err) {
   lw_conn *c = new_conn(hub, settings, LW_CLIENT, kind, err);
-  size_t n = strlen(offer->url->host) + 1;
   if (!c) return NULL;
   c->owner = owner;
-  *err = LW_ERR_MEMORY;
-  if (!(c->outset = calloc(1, sizeof *c->outset + n))) goto fail;
-  memcpy(c->outset->host, offer->url->host, n);
-  c->outset->port = offer->url->port;
+  if ((*err = set_out(c, offer->url, way)) < 0) goto fail;
   *err = lw_upgrade_ask(c->upgrade, &c->session.out, &hub->loop->pool, &hub->loop->entropy, offer);
   if (*err < 0) goto fail;
   lw_source_post(hub->loop, &c->source, LW_POSTED);
@@ -147,7 +161,15 @@ fail:
   return NULL;
 }
 
-lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
+/* TLS between the descriptor and the session. 0 or LW_ERR_MEMORY. */
+static int cover(lw_conn *c, lw_tls_context *context, const char *host, unsigned short port) {
+  lw_tls *tls = lw_tls_new(context, &c->hub->loop->pool, host, port);
+  if (!tls) return LW_ERR_MEMORY;
+  lw_stream_cover(&c->stream, tls);
+  return 0;
+}
+
+lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_context *tls, int fd,
                        const lw_address *address, int kind, int *err) {
   lw_conn *c = new_conn(hub, settings, LW_SERVER, kind, err);
   if (!c) {
@@ -157,11 +179,11 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
   c->source.fd = fd;
   if (address->any.sa_family != AF_UNIX) memcpy(&c->address, address, sizeof c->address);
   c->state = LW_CONN_SHAKING;
-  if ((*err = lw_source_watch(hub->loop, &c->source, LW_READ)) < 0) {
-    lw_conn_free(c);
-    return NULL;
-  }
-  return c;
+  *err = tls ? cover(c, tls, NULL, 0) : 0;
+  if (*err == 0) *err = lw_source_watch(hub->loop, &c->source, LW_READ);
+  if (*err == 0) return c;
+  lw_conn_free(c);
+  return NULL;
 }
 
 static void close_fd(lw_conn *c) {
@@ -172,6 +194,7 @@ static void close_fd(lw_conn *c) {
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
   if (fd >= 0) loop->sys->close(fd);
+  lw_stream_clear(&c->stream);
 }
 
 void lw_conn_free(lw_conn *c) {
@@ -186,6 +209,7 @@ void lw_conn_free(lw_conn *c) {
   drop_upgrade(c);
   free(c->protocol);
   free(c->own_reason);
+  free(c->why);
   free(c);
 }
 
@@ -227,6 +251,10 @@ unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]) {
   address.any.sa_family = AF_UNIX;
   if (c->address.any.sa_family != AF_UNSPEC) memcpy(&address, &c->address, sizeof c->address);
   return lw_address_text(&address, text);
+}
+
+const lw_tls *lw_conn_tls(const lw_conn *c) {
+  return c->stream.tls && lw_tls_is_ready(c->stream.tls) ? c->stream.tls : NULL;
 }
 
 const char *lw_conn_protocol(const lw_conn *c) {
@@ -324,10 +352,21 @@ static void set_reason(lw_conn *c, const void *reason, size_t n) {
   c->reason_length = (unsigned char)n;
 }
 
+/* The last that TLS has to say: why it failed (an alert), or that nothing more comes. One try. */
+static void part(lw_conn *c) {
+  size_t taken, wire;
+  if (!c->stream.tls || c->source.fd < 0) return;
+  if (c->error == LW_ERR_TLS && !c->why) c->why = strdup(lw_stream_why(&c->stream));
+  if (c->mute || c->blocked) return;
+  lw_stream_end(&c->stream);
+  lw_stream_write(&c->stream, c->hub->loop, c->source.fd, NULL, 0, &taken, &wire);
+}
+
 /* The connection is over; what is left is LW_CONN_ENDED. */
 static void finish(lw_conn *c, int error) {
   if (c->state == LW_CONN_CLOSED) return;
   if (c->error == 0) c->error = error;
+  part(c);
   enter(c, LW_CONN_CLOSED);
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
   close_fd(c);
@@ -337,6 +376,17 @@ static void finish(lw_conn *c, int error) {
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
 }
 
+static void flush(lw_conn *c);
+
+/* Half-closes: the layers' goodbye, then the descriptor's. 0 while the system does not take the first. */
+static int say_goodbye(lw_conn *c) {
+  lw_stream_end(&c->stream);
+  if (lw_stream_pending(&c->stream)) flush(c);
+  if (c->state == LW_CONN_CLOSED || (lw_stream_pending(&c->stream) && !c->mute)) return 0;
+  c->hub->loop->sys->shutdown(c->source.fd, SHUT_WR);
+  return 1;
+}
+
 /* Everything is said. A client that closed cleanly leaves the end to the server (7.1.1); all others half-close. */
 static void linger(lw_conn *c) {
   int client_waits = c->session.role == LW_CLIENT && c->session.state == LW_SESSION_CLOSED;
@@ -344,7 +394,7 @@ static void linger(lw_conn *c) {
     finish(c, 0);
     return;
   }
-  if (!client_waits) c->hub->loop->sys->shutdown(c->source.fd, SHUT_WR);
+  if (!client_waits && !say_goodbye(c)) return;
   enter(c, LW_CONN_LINGERING);
   set_deadline(c, c->settings.close_timeout);
 }
@@ -352,28 +402,12 @@ static void linger(lw_conn *c) {
 /* 1 when nothing more will be said and everything was. */
 static int all_said(const lw_conn *c) {
   if (c->state == LW_CONN_CLOSING)
-    return c->session.state >= LW_SESSION_CLOSED && (c->mute || !lw_session_pending(&c->session));
+    return c->session.state >= LW_SESSION_CLOSED &&
+           (c->mute || (!lw_session_pending(&c->session) && !lw_stream_pending(&c->stream)));
   return 0;
 }
 
 /* ---------------------------------------------------------------- output */
-
-/* 1: some went; 0: the system takes no more now; -1: it never will. */
-static int send_slices(lw_conn *c, const lw_slice *slices, int count) {
-  struct iovec parts[SLICES];
-  size_t total = 0;
-  ssize_t sent;
-  for (int i = 0; i < count; i++) {
-    parts[i].iov_base = (void *)(uintptr_t)slices[i].bytes;
-    parts[i].iov_len = slices[i].n;
-    total += slices[i].n;
-  }
-  sent = c->hub->loop->sys->sendv(c->source.fd, parts, count);
-  if (sent < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS ? 0 : -1;
-  lw_session_sent(&c->session, (size_t)sent);
-  c->progress = c->hub->loop->now;
-  return (size_t)sent == total;
-}
 
 /* The peer will never read it: what is queued is dropped, what it sent before may still be read. */
 static void go_mute(lw_conn *c) {
@@ -394,25 +428,38 @@ static void watch_stall(lw_conn *c) {
   set_deadline(c, LW_WRITE_STALL);
 }
 
+/* One write. A lw_stream_verdict or a negative lw_err. */
+static int write_slices(lw_conn *c, const lw_slice *slices, int count) {
+  size_t taken, wire;
+  int verdict = lw_stream_write(&c->stream, c->hub->loop, c->source.fd, slices, count, &taken, &wire);
+  lw_session_sent(&c->session, taken);
+  if (wire > 0) c->progress = c->hub->loop->now;
+  return verdict;
+}
+
+/* The system will never take more, or the connection cannot go on at all. */
+static void fail_write(lw_conn *c, int err) {
+  if (!LW_IS_SYS(err)) finish(c, err);
+  else if (is_paused(c)) finish(c, 0); /* a reset (API: pause), which no read would come to see */
+  else go_mute(c);
+}
+
 static void flush(lw_conn *c) {
   lw_slice slices[SLICES];
-  int count, went = 1;
+  int count, verdict;
   if (c->state <= LW_CONN_DIALING || c->state >= LW_CONN_LINGERING || c->mute) return;
-  while (went > 0 && (count = lw_session_output(&c->session, slices, SLICES)) != 0) {
-    if (count < 0) {
-      finish(c, count);
-      return;
-    }
-    went = send_slices(c, slices, count);
-  }
-  if (went < 0) {
-    if (is_paused(c)) finish(c, 0); /* a reset (API: pause), which no read would come to see */
-    else go_mute(c);
+  do {
+    count = lw_session_output(&c->session, slices, SLICES);
+    verdict = count < 0 ? count : write_slices(c, slices, count);
+  } while (count > 0 && verdict == LW_STREAM_WENT);
+  if (verdict < 0) {
+    if (count < 0) finish(c, count);
+    else fail_write(c, verdict);
     return;
   }
-  if (went == 0) watch_stall(c);
-  if (went == 0 || c->state == LW_CONN_CLOSING) ask_progress(c);
-  c->blocked = went == 0;
+  if (verdict == LW_STREAM_FULL) watch_stall(c);
+  if (verdict == LW_STREAM_FULL || c->state == LW_CONN_CLOSING) ask_progress(c);
+  c->blocked = verdict == LW_STREAM_FULL;
   note_drained(c);
 }
 
@@ -464,26 +511,45 @@ void lw_hub_turn(lw_hub *hub) {
 
 /* ----------------------------------------------------------------- input */
 
+/* Of the loop's buffer: without TLS one read fills no more than what it always did. */
+static size_t receive_room(const lw_conn *c) {
+  return c->stream.tls ? LW_STREAM_MOST : LW_RECEIVE_SIZE;
+}
+
+/* The stream has failed. A browser's plain request to a TLS port gets a plain answer. */
+static void fail_read(lw_conn *c, int err) {
+  static const char body[] = "this port speaks TLS: the URL begins with https:// or wss://\n";
+  lw_tls *tls = c->stream.tls;
+  if (err == LW_ERR_TLS && c->session.state == LW_SESSION_CLOSED) err = 0; /* all was said: however it ends */
+  if (err == LW_ERR_TLS && c->state == LW_CONN_LINGERING) err = 0;
+  if (err == LW_ERR_TLS && c->state == LW_CONN_SHAKING && lw_tls_heard_http(tls)) {
+    lw_buf_clear(lw_tls_output(tls), &c->hub->loop->pool); /* an alert, which the client could not read */
+    lw_handshake_respond(lw_tls_output(tls), &c->hub->loop->pool, 400, NULL, body, sizeof body - 1, 0);
+  }
+  finish(c, err);
+}
+
 /* One read. Returns the bytes got, 0 for none; sets eof. */
 static size_t receive(lw_conn *c, unsigned char *bytes, size_t room) {
   lw_loop *loop = c->hub->loop;
-  ssize_t got;
-  c->readable = 0;
-  got = loop->sys->recv(c->source.fd, bytes, room);
-  if (got > 0) {
-    c->received = lw_loop_clock(loop); /* late in a long turn, and a heartbeat may have asked within it */
-    return (size_t)got;
+  size_t wire;
+  long got = lw_stream_read(&c->stream, loop, c->source.fd, bytes, room, &wire);
+  c->readable = got > 0 && lw_stream_has_more(&c->stream);
+  if (wire > 0) c->received = lw_loop_clock(loop); /* late in a long turn, and a heartbeat may have asked within it */
+  if (got >= 0) return (size_t)got;
+  if (got == LW_ERR_TLS || got == LW_ERR_MEMORY) {
+    fail_read(c, (int)got);
+    return 0;
   }
-  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
   c->eof = 1;
-  if (got < 0) go_mute(c);
+  if (LW_IS_SYS(got)) go_mute(c);
   return 0;
 }
 
 /* Reads for the session: into the message under way, or into the loop's buffer. */
 static void receive_frames(lw_conn *c) {
   size_t room, got;
-  unsigned char *bytes = lw_session_space(&c->session, LW_RECEIVE_SIZE, LW_DIRECT_SIZE, &room);
+  unsigned char *bytes = lw_session_space(&c->session, c->stream.tls ? LW_STREAM_MOST : LW_RECEIVE_SIZE, LW_DIRECT_SIZE, &room);
   if (bytes) {
     got = receive(c, bytes, room);
     if (got > 0) lw_session_filled(&c->session, got);
@@ -493,7 +559,7 @@ static void receive_frames(lw_conn *c) {
     finish(c, LW_ERR_MEMORY);
     return;
   }
-  got = receive(c, bytes, LW_RECEIVE_SIZE);
+  got = receive(c, bytes, receive_room(c));
   if (got > 0) lw_session_feed(&c->session, bytes, got);
 }
 
@@ -510,10 +576,11 @@ static int dial(lw_conn *c) {
   }
   err = lw_dial_next(o->dial, &fd);
   if (err <= 0) return err;
+  if (o->tls) err = cover(c, o->tls, o->server_name ? o->server_name : o->host, o->port);
   drop_outset(c);
   c->source.fd = fd;
   enter(c, LW_CONN_SHAKING);
-  return 1;
+  return err < 0 ? err : 1;
 }
 
 /* The handshake is done; frames that came with it go to the session. 0 or LW_ERR_MEMORY. */
@@ -572,7 +639,8 @@ static void shake_hands(lw_conn *c) {
     finish(c, LW_ERR_MEMORY);
     return;
   }
-  n = receive(c, bytes, LW_RECEIVE_SIZE);
+  n = receive(c, bytes, receive_room(c));
+  if (c->state != LW_CONN_SHAKING) return;
   if (c->upgrade->refused) {
     await_page(c, bytes, n);
     return;
@@ -705,6 +773,7 @@ static int was_clean(const lw_conn *c) {
 
 static int end_event(lw_conn *c, lw_conn_event *event) {
   event->error = c->error;
+  event->why = c->why;
   event->close_code = c->close_code;
   event->kind = c->failed ? LW_CONN_FAILED : LW_CONN_ENDED;
   if (c->failed) {
@@ -746,7 +815,7 @@ static int next_open(lw_conn *c, lw_conn_event *event) {
 static void drain(lw_conn *c) {
   unsigned char *bytes = lw_loop_receive(c->hub->loop);
   if (!c->readable || !bytes) return;
-  receive(c, bytes, LW_RECEIVE_SIZE);
+  receive(c, bytes, receive_room(c));
   if (c->eof) finish(c, 0);
 }
 
@@ -779,6 +848,7 @@ int lw_conn_next(lw_conn *c, lw_conn_event *event) {
 /* 1 when lw_conn_next has something without anything new from outside. */
 static int has_more(const lw_conn *c) {
   if (c->asked || c->opened || c->ended) return 1;
+  if (c->state == LW_CONN_SHAKING || c->state == LW_CONN_LINGERING) return c->readable;
   if (c->state != LW_CONN_OPEN && c->state != LW_CONN_CLOSING) return 0;
   if (c->paused) return 0;
   return !lw_session_hungry(&c->session) || c->readable;
@@ -919,8 +989,10 @@ size_t lw_conn_buffered(const lw_conn *c) {
 static void farewell(lw_conn *c) {
   if (c->state == LW_CONN_OPEN) lw_conn_close(c, 1001, NULL, 0);
   if (!c->blocked) flush(c);
-  if (c->source.fd >= 0 && c->state >= LW_CONN_OPEN && c->state < LW_CONN_CLOSED)
+  if (c->source.fd >= 0 && c->state >= LW_CONN_OPEN && c->state < LW_CONN_CLOSED) {
+    part(c);
     c->hub->loop->sys->shutdown(c->source.fd, SHUT_WR);
+  }
 }
 
 void lw_hub_clear(lw_hub *hub) {

@@ -18,6 +18,8 @@
 #include "loop.h"
 #include "net.h"
 #include "session.h"
+#include "stream.h"
+#include "tls_context.h"
 #include "upgrade.h"
 #include "url.h"
 
@@ -81,6 +83,7 @@ typedef struct lw_conn_event {
   lw_conn_event_kind kind;
   int binary;
   int error;      /* why it failed: a negative lw_err */
+  const char *why; /* more about that in words; NULL: lw_strerror has them all */
   int close_code; /* what we told a peer that broke the protocol, else 0 */
   int code;  /* 1000-4999 as received; 1005: a Close without; 1006: none */
   int clean; /* both Close frames went and the connection ended after them */
@@ -99,15 +102,21 @@ typedef struct lw_seat {
   size_t *open_count; /* of the server: its connections in LW_CONN_OPEN; NULL: it never comes to that */
 } lw_seat;
 
+/* How a client gets to its server. Zeroed: straight to the URL's host. Copied. */
+typedef struct lw_conn_way {
+  lw_tls_context *tls;     /* of wss */
+  const char *server_name; /* whom the certificate must name; NULL: the URL's host */
+} lw_conn_way;
+
 /*
 ** A client. Nothing happens before the next turn. `kind` and `owner` as in loop.h: the
 ** loop hands out the connection itself as the source's owner. The settings and the offer
 ** are copied. NULL with *err.
 */
-lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings,
-                         const lw_handshake_offer *offer, int kind, void *owner, int *err);
-/* A server's guest: takes the descriptor over, also when it fails. NULL with *err. */
-lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, int fd,
+lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw_handshake_offer *offer,
+                         const lw_conn_way *way, int kind, void *owner, int *err);
+/* A server's guest, over TLS unless `tls` is NULL: takes the descriptor over, also when it fails. NULL with *err. */
+lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_context *tls, int fd,
                        const lw_address *address, int kind, int *err);
 /* At any time, hub gone or not: closes the descriptor and forgets everything. */
 void lw_conn_free(lw_conn *c);
@@ -144,6 +153,8 @@ const lw_http_head *lw_conn_head(const lw_conn *c);
 lw_slice lw_conn_page(const lw_conn *c);
 /* 1 if the request wants to become a WebSocket. */
 int lw_conn_wants_upgrade(const lw_conn *c);
+/* Its TLS once the handshake is done; NULL: there is none. */
+const lw_tls *lw_conn_tls(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */
 const char *lw_conn_protocol(const lw_conn *c);
 /* The same for the caller to keep and to free (NULL: none); the connection forgets it. */

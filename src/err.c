@@ -91,6 +91,8 @@ static const char *const texts[] = {
     [-LW_ERR_NO_ADDRESS] = "the host has no address of the family asked for",
     [-LW_ERR_BUSY] = "no room for another connection: maxConnections reached",
     [-LW_ERR_CLOSED] = "the server was closed",
+
+    [-LW_ERR_TLS] = "the TLS connection failed",
 };
 
 /* strerror itself may share one buffer between threads. */

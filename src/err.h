@@ -86,7 +86,9 @@ typedef enum lw_err {
   LW_ERR_ABORTED = -125,       /* ended from this side: close() while connecting, terminate() */
   LW_ERR_NO_ADDRESS = -126,    /* the name has no address of the family asked for */
   LW_ERR_BUSY = -127,          /* maxConnections reached */
-  LW_ERR_CLOSED = -128         /* the server was closed meanwhile */
+  LW_ERR_CLOSED = -128,        /* the server was closed meanwhile */
+
+  LW_ERR_TLS = -160            /* TLS failed; in words where it did */
 } lw_err;
 
 /* errno and getaddrinfo codes in the same int: below every lw_err. */

@@ -81,7 +81,7 @@ int lw_loop_open(lw_loop *loop) {
 }
 
 unsigned char *lw_loop_receive(lw_loop *loop) {
-  if (!loop->receive) loop->receive = malloc(LW_RECEIVE_SIZE);
+  if (!loop->receive) loop->receive = malloc(LW_RECEIVE_HEAD + LW_RECEIVE_SIZE);
   return loop->receive;
 }
 

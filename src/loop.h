@@ -24,7 +24,8 @@
 
 #pragma GCC visibility push(hidden)
 
-#define LW_RECEIVE_SIZE ((size_t)64 * 1024) /* the loop's one receive buffer */
+#define LW_RECEIVE_SIZE ((size_t)64 * 1024) /* one read into the loop's receive buffer */
+#define LW_RECEIVE_HEAD ((size_t)34 * 1024) /* and room before it: see stream.h */
 
 #define LW_FETCH 512     /* what a small frame touches of a connection, see struct lw_conn */
 #define LW_FETCH_LINE 64 /* bytes memory gives at a time */
@@ -63,7 +64,7 @@ struct lw_loop {
   lw_resolver *resolver;  /* NULL until a name is looked up */
   lw_pool pool;           /* corks */
   lw_entropy entropy;     /* masking keys */
-  unsigned char *receive; /* LW_RECEIVE_SIZE bytes; NULL until lw_loop_receive */
+  unsigned char *receive; /* LW_RECEIVE_HEAD + LW_RECEIVE_SIZE bytes; NULL until lw_loop_receive */
   int64_t now;            /* nanoseconds; read once a turn */
   uint64_t turn;          /* how many have begun */
   lw_source queue;        /* the head of the ring of what is ready in this turn */

@@ -181,6 +181,7 @@ static int host_gc(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
   if (!host || !lua_rawequal(L, 1, -1) || !host->loop) return 0;
   lw_hub_clear(&host->hub);
+  lw_tls_shelf_clear(&host->tls);
   lw_signals_free(host->signals);
   host->signals = NULL;
   lw_loop_free(host->loop);

@@ -12,6 +12,7 @@
 #include "loop.h"
 #include "lua_compat.h"
 #include "sig.h"
+#include "tls_context.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -21,6 +22,7 @@ enum { LW_KIND_TIMER = 1, LW_KIND_SOCKET, LW_KIND_SERVER, LW_KIND_WATCH, LW_KIND
 typedef struct lw_host {
   lw_loop *loop; /* NULL: closed, with the state about to go */
   lw_hub hub;
+  lw_tls_shelf tls;
   lw_signals *signals;
   int free_slot;   /* first of the free places among the living; 0: none */
   int slots;       /* places there are */
@@ -28,6 +30,7 @@ typedef struct lw_host {
   int dispatching; /* a handler is running */
   int stopping;    /* `run` was asked to return */
   int reported;    /* onerror knows the error on its way out, or there is none */
+  int warned_insecure; /* of tls.verify = false */
   int traced;      /* an error goes on its way again: its traceback is known */
   unsigned failures; /* of listeners, counted */
 } lw_host;

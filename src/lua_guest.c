@@ -7,6 +7,7 @@
 
 #include "http.h"
 #include "lua_check.h"
+#include "lua_tls.h"
 
 static const char guest_key, guest_metatable_key; /* addresses as keys: an event's guest, the registry's metatable */
 
@@ -108,7 +109,7 @@ static void set_slice(lua_State *L, const char *name, const void *bytes, size_t 
   lua_setfield(L, -2, name);
 }
 
-/* event.request: method, target, path, query, headers, remoteAddress, remotePort. */
+/* event.request: method, target, path, query, headers, remoteAddress, remotePort, tls. */
 static void push_request(lua_State *L, lw_conn *conn) {
   const lw_http_head *head = lw_conn_head(conn);
   lw_slice target = head->target;
@@ -126,6 +127,9 @@ static void push_request(lua_State *L, lw_conn *conn) {
   lua_setfield(L, -2, "remotePort");
   lua_pushstring(L, address);
   lua_setfield(L, -2, "remoteAddress");
+  if (!lw_conn_tls(conn)) return;
+  lw_push_tls(L, lw_conn_tls(conn));
+  lua_setfield(L, -2, "tls");
 }
 
 /* Pushes a guest over the connection, which it owns from here on, with its request. */

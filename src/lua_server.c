@@ -12,6 +12,7 @@
 #include "lua_guest.h"
 #include "lua_option.h"
 #include "lua_socket.h"
+#include "lua_tls.h"
 
 #define CLASS "WebSocketServer"
 
@@ -23,7 +24,7 @@ typedef struct server_box {
   int choosing;      /* `protocols` is a function */
 } server_box;
 
-enum { URL = LW_TARGET_VALUES + 1, CHOOSER, VALUES = CHOOSER };
+enum { URL = LW_TARGET_VALUES + 1, CHOOSER, TLS, VALUES = TLS };
 
 enum { GET_PORT = 1, GET_URL, GET_HANDLER = 100 };
 
@@ -58,7 +59,7 @@ static const lw_option known[] = {
     {"resource", LW_OPTION_OTHER, 0, 0, 0},
     {"origins", LW_OPTION_OTHER, 0, 0, 0},
     {"protocols", LW_OPTION_OTHER, 0, 0, 0},
-    {"tls", LW_OPTION_ABSENT, 0, 0, 0},
+    {"tls", LW_OPTION_OTHER, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
     {"heartbeat", LW_OPTION_OTHER, 0, 0, 0},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
@@ -125,13 +126,14 @@ static void read_heartbeat(lua_State *L, server_options *options) {
   lua_pop(L, 1);
 }
 
-/* Port and url, ws://host:port/, of what it listens on. */
+/* Port and url, ws://host:port/ or wss://…, of what it listens on. */
 static void set_place(lua_State *L, int box, server_box *s) {
   char address[LW_ADDRESS_TEXT];
+  const char *scheme = lw_server_has_tls(s->server) ? "wss" : "ws";
   int port = s->port = lw_address_text(lw_server_address(s->server), address);
-  if (lw_server_address(s->server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "ws+unix:%s", address);
-  else if (strchr(address, ':')) lua_pushfstring(L, "ws://[%s]:%d/", address, port);
-  else lua_pushfstring(L, "ws://%s:%d/", address, port);
+  if (lw_server_address(s->server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "%s+unix:%s", scheme, address);
+  else if (strchr(address, ':')) lua_pushfstring(L, "%s://[%s]:%d/", scheme, address, port);
+  else lua_pushfstring(L, "%s://%s:%d/", scheme, address, port);
   lua_setiuservalue(L, box, URL);
 }
 
@@ -191,6 +193,10 @@ static int server_new(lua_State *L) {
   options.resource = string_option(L, "resource");
   options.origins = strings_option(L, "origins", 0);
   options.protocols = protocols_option(L, s, 3);
+  lua_getfield(L, 2, "tls");
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 3, TLS);
+  options.tls = lw_check_server_tls(L, lua_gettop(L), CLASS ": tls");
   s->server = lw_server_new(&host->hub, &options, LW_KIND_SERVER, LW_KIND_SOCKET, s, &err);
   if (!s->server) {
     lw_raise_err(L, push_place(L, &options.listen), err);
@@ -342,6 +348,39 @@ static int server_close(lua_State *L) {
   unsigned code = lw_check_close(L, 2, 1, &reason, &n);
   lw_host_check(L);
   if (s->server) lw_server_close(s->server, code ? code : 1001, reason, n);
+  return 0;
+}
+
+/* Stack: server, changes. Pushes a copy of the options `tls` with the changes. */
+static void push_changed_tls(lua_State *L) {
+  lua_newtable(L);
+  lua_getiuservalue(L, 1, TLS);
+  for (int from = 4; from >= 2; from -= 2) { /* the changes, at 2, come last */
+    lua_pushnil(L);
+    while (lua_next(L, from)) {
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, 3);
+    }
+  }
+  lua_settop(L, 3);
+}
+
+/* server:reload{ cert =, key =, … }: new connections see them; if they are wrong, nothing has changed. */
+static int server_reload(lua_State *L) {
+  server_box *s = check_server(L);
+  lw_tls_context *tls;
+  lw_host_check(L);
+  lua_settop(L, 2);
+  if (!lua_istable(L, 2)) lw_raise(L, "TypeError", "reload: a table { cert =, key = } expected, got %s", lw_typename(L, 2));
+  if (!s->server || !lw_server_has_tls(s->server))
+    lw_raise(L, "InvalidStateError", "reload: the server %s", s->server ? "has no option \"tls\"" : "is closed");
+  push_changed_tls(L); /* 3 */
+  tls = lw_check_server_tls(L, 3, "reload");
+  if (!s->server) return 0; /* a finalizer was its end */
+  lw_server_set_tls(s->server, tls);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 1, TLS);
   return 0;
 }
 
@@ -517,6 +556,7 @@ static const luaL_Reg methods[] = {{"each", server_each},
                                    {"publish", server_publish},
                                    {"broadcast", server_broadcast},
                                    {"close", server_close},
+                                   {"reload", server_reload},
                                    {"addEventListener", add_listener},
                                    {"removeEventListener", remove_listener},
                                    {NULL, NULL}};

@@ -12,6 +12,7 @@
 
 #include "http.h"
 #include "lua_check.h"
+#include "lua_tls.h"
 #include "server.h"
 #include "url.h"
 
@@ -88,7 +89,7 @@ static const lw_option client_known[] = {
     {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
     {"proxy", LW_OPTION_ABSENT, 0, 0, 0},
-    {"tls", LW_OPTION_ABSENT, 0, 0, 0},
+    {"tls", LW_OPTION_OTHER, 0, 0, 0},
     {"followRedirects", LW_OPTION_OTHER, 0, 0, 0},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
 
@@ -122,8 +123,6 @@ static const lw_url *check_url(lua_State *L, int index) {
   if (err < 0 && (memchr(text, '@', n) || n > 200)) /* it may hold a password */
     lw_raise(L, "SyntaxError", CLASS ": the URL does not parse: %s", lw_strerror(err));
   if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the URL \"%s\" does not parse: %s", text, lw_strerror(err));
-  if (url->secure)
-    lw_raise(L, "NotSupportedError", CLASS ": connect to %s: wss is not available in this build", url->href);
   return url;
 }
 
@@ -206,9 +205,10 @@ static void init_socket(lua_State *L, socket_box *s) {
 ** Everything the constructor was given, checked. Stack: class, url, protocols, options; what
 ** the offer points to is pushed behind them, the first being the URL.
 */
-static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options *options) {
+static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options *options, lw_conn_way *way) {
   memset(offer, 0, sizeof *offer);
   memset(options, 0, sizeof *options);
+  memset(way, 0, sizeof *way);
   offer->url = check_url(L, 2);
   offer->protocols = check_protocols(L, 3);
   lw_socket_default_settings(&options->settings);
@@ -220,6 +220,9 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
   else lua_pushnil(L);
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
+  if (lua_istable(L, 4)) lua_getfield(L, 4, "tls");
+  else lua_pushnil(L);
+  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure, &way->server_name);
 }
 
 /* WebSocket(url [, protocols [, options]]): stack: class, url, protocols, options. */
@@ -227,17 +230,18 @@ static int socket_new(lua_State *L) {
   lw_host *host = lw_host_check(L);
   client_options options;
   lw_handshake_offer offer;
+  lw_conn_way way;
   socket_box *s;
   int err;
   lua_settop(L, 4);
-  check_offer(L, &offer, &options);
+  check_offer(L, &offer, &options, &way);
   s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES);
   init_socket(L, s);
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_setmetatable(L, -2);
   lua_pushstring(L, offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
-  s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, LW_KIND_SOCKET, s, &err);
+  s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, &way, LW_KIND_SOCKET, s, &err);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
   return 1;
 }
@@ -586,6 +590,7 @@ static int socket_publish(lua_State *L) {
 
 /* What error.code says of an lw_err. */
 static const char *error_code(int err) {
+  if (err == LW_ERR_TLS) return "tls";
   if (LW_IS_GAI(err) || err == LW_ERR_NO_ADDRESS) return "dns";
   if (LW_IS_SYS(err)) return LW_ERRNO(err) == ECONNREFUSED ? "refused" : LW_ERRNO(err) == ETIMEDOUT ? "timeout" : "network";
   if (err == LW_ERR_TIMEOUT || err == LW_ERR_STALL) return "timeout";
@@ -616,7 +621,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
   } else if (event->error == LW_ERR_EOF) {
     lua_pushliteral(L, "the server ended the connection before it answered");
   } else {
-    lua_pushstring(L, lw_strerror(event->error));
+    lua_pushstring(L, event->why ? event->why : lw_strerror(event->error));
   }
   lua_concat(L, 2);
   lua_setfield(L, -2, "message");

@@ -45,6 +45,7 @@ struct lw_server {
   char *path;     /* of a Unix socket, to be removed */
   char *resource;
   lw_strings *origins, *protocols;
+  lw_tls_context *tls; /* NULL: none is spoken */
   lw_seat seats;  /* the head of the ring of all connections */
   size_t count;   /* in that ring */
   size_t refused_count; /* of these, over the limit: they are told and go */
@@ -95,6 +96,7 @@ fail:
 
 static int copy_options(lw_server *server, const lw_server_options *options) {
   server->settings = options->settings;
+  server->tls = lw_tls_context_hold(options->tls);
   server->max_connections = options->max_connections;
   if (options->listen.path && !(server->path = strdup(options->listen.path))) return LW_ERR_MEMORY;
   if (options->resource && !(server->resource = strdup(options->resource))) return LW_ERR_MEMORY;
@@ -124,6 +126,7 @@ static void stop_listening(lw_server *server) {
 static void free_topics(lw_server *server);
 
 static void free_parts(lw_server *server) {
+  lw_tls_context_release(server->tls);
   free_strings(server->origins);
   free_strings(server->protocols);
   free(server->resource);
@@ -171,6 +174,16 @@ void *lw_server_owner(const lw_server *server) {
 
 const lw_address *lw_server_address(const lw_server *server) {
   return &server->address;
+}
+
+void lw_server_set_tls(lw_server *server, lw_tls_context *tls) {
+  lw_tls_context_hold(tls);
+  lw_tls_context_release(server->tls);
+  server->tls = tls;
+}
+
+int lw_server_has_tls(const lw_server *server) {
+  return server->tls != NULL;
 }
 
 size_t lw_server_count(const lw_server *server) {
@@ -267,7 +280,7 @@ static void turn_away(lw_server *server, lw_conn *c) {
 
 static void let_in(lw_server *server, int fd, const lw_address *address) {
   int err;
-  lw_conn *c = lw_conn_guest(server->hub, &server->settings, fd, address, server->conn_kind, &err);
+  lw_conn *c = lw_conn_guest(server->hub, &server->settings, server->tls, fd, address, server->conn_kind, &err);
   if (!c) return; /* no memory: the guest sees the connection end */
   take_seat(server, c);
   if (server->count - server->refused_count > server->max_connections) turn_away(server, c);

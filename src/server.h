@@ -28,6 +28,7 @@ typedef struct lw_server_options {
   const char *resource;    /* the only path served; NULL: any */
   const lw_strings *origins; /* allowed; NULL: the same origin; an item "*" allows any */
   const lw_strings *protocols; /* spoken; NULL: none, or somebody else chooses */
+  lw_tls_context *tls;     /* NULL: none is spoken */
 } lw_server_options;
 
 /*
@@ -43,6 +44,9 @@ void lw_server_detach(lw_server *server);
 
 void *lw_server_owner(const lw_server *server);
 const lw_address *lw_server_address(const lw_server *server);
+/* From now on guests are met with this; those that are here keep what they have. */
+void lw_server_set_tls(lw_server *server, lw_tls_context *tls);
+int lw_server_has_tls(const lw_server *server);
 /* Connections in LW_CONN_OPEN. */
 size_t lw_server_count(const lw_server *server);
 

@@ -299,6 +299,7 @@ const lw_sys lw_sys_real = {
   .descriptor_limit = descriptor_limit,
   .unlink = unlink,
   .is_socket = is_socket,
+  .stat = stat,
   .unsent = unsent,
   .getaddrinfo = getaddrinfo,
   .freeaddrinfo = freeaddrinfo,

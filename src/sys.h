@@ -22,6 +22,7 @@ struct epoll_event;
 struct kevent;
 struct timespec;
 struct pollfd;
+struct stat;
 
 typedef struct lw_sys {
   int64_t (*now)(void); /* monotonic nanoseconds */
@@ -45,6 +46,7 @@ typedef struct lw_sys {
   long (*descriptor_limit)(void);           /* RLIMIT_NOFILE's soft limit */
   int (*unlink)(const char *path);
   int (*is_socket)(const char *path); /* 1: the path itself is a socket; 0: it is something else; -1 */
+  int (*stat)(const char *path, struct stat *status);
   int (*getaddrinfo)(const char *host, const char *service, const struct addrinfo *hints,
                      struct addrinfo **result); /* on a helper thread: must be thread-safe */
   void (*freeaddrinfo)(struct addrinfo *list);

@@ -22,7 +22,7 @@
   X(connect)                                                                                       \
   X(bind)                                                                                          \
   X(listen) X(accept) X(recv) X(sendv) X(read) X(write) X(shutdown) X(close) X(getsockopt)         \
-      X(setsockopt) X(getsockname) X(pipe) X(open_spare) X(unlink) X(is_socket) X(getaddrinfo)     \
+      X(setsockopt) X(getsockname) X(pipe) X(open_spare) X(unlink) X(is_socket) X(stat) X(getaddrinfo)     \
           X(epoll_create) X(epoll_ctl) X(epoll_wait) X(poll) X(pthread_create)
 
 #define AS_ENUM(name) CALL_##name,
@@ -329,6 +329,7 @@ PASS(int, pipe, (int fds[2]), (fds))
 PASS(int, open_spare, (void), ())
 PASS(int, unlink, (const char *path), (path))
 PASS(int, is_socket, (const char *path), (path))
+PASS(int, stat, (const char *path, struct stat *status), (path, status))
 
 /* --- threads --- */
 
@@ -409,6 +410,7 @@ __attribute__((constructor)) static void fill(void) {
   fake_sys.open_spare = fake_open_spare;
   fake_sys.unlink = fake_unlink;
   fake_sys.is_socket = fake_is_socket;
+  fake_sys.stat = fake_stat;
   fake_sys.getaddrinfo = fake_getaddrinfo;
   fake_sys.freeaddrinfo = fake_freeaddrinfo;
 #ifdef __linux__

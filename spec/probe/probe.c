@@ -31,6 +31,7 @@ static const struct {
     NAME(EOF),           NAME(TIMEOUT),      NAME(CLOSE_TIMEOUT),  NAME(STALL),
     NAME(SLOW),          NAME(ABORTED),      NAME(NO_ADDRESS),     NAME(BUSY),
     NAME(CLOSED),
+    NAME(TLS),
 };
 
 #define NAME_COUNT (sizeof names / sizeof *names)

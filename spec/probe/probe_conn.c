@@ -59,7 +59,7 @@ static lw_conn *connect_to(conn_box *box, const lw_conn_settings *given, const c
   lw_handshake_offer offer = {.url = &url};
   lw_conn *c;
   if ((*err = lw_url_parse(&url, text, strlen(text))) < 0) return NULL;
-  c = lw_conn_connect(&box->hub, given, &offer, 0, box, err);
+  c = lw_conn_connect(&box->hub, given, &offer, &(lw_conn_way){NULL, NULL}, 0, box, err);
   lw_url_clear(&url);
   return c;
 }
@@ -78,7 +78,7 @@ static int conn_new(lua_State *L) {
   luaL_setmetatable(L, CONN);
   box->loop = box->hub.loop = lw_loop_new(&fake_sys, NULL);
   if (!box->loop) return probe_fail(L, err);
-  if (lua_isnil(L, 2)) box->conn = lw_conn_guest(&box->hub, &given, (int)luaL_checkinteger(L, 3), &local, 0, &err);
+  if (lua_isnil(L, 2)) box->conn = lw_conn_guest(&box->hub, &given, NULL, (int)luaL_checkinteger(L, 3), &local, 0, &err);
   else box->conn = connect_to(box, &given, luaL_checkstring(L, 2), &err);
   return box->conn ? 1 : probe_fail(L, err);
 }

@@ -1,0 +1,480 @@
+/*
+** tls_context.c -- what many TLS connections have in common: certificates, trust and rules.
+*/
+#include "tls_context.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "crypt.h"
+
+#define SHELVED 16    /* contexts kept while nobody uses them */
+#define SESSIONS 64   /* kept to resume, of all peers together: a client talks to few */
+#define ALPN_MAX 255  /* bytes of the list: far more than there are protocols for a WebSocket */
+
+/* Records no longer than this fill one cork of the queue, overhead and all (OpenSSL: at most 320). */
+#define RECORD_MAX (16 * 1024 - 320)
+
+typedef struct kept_session {
+  char *peer; /* NULL: a free place */
+  SSL_SESSION *session;
+  uint64_t age;
+} kept_session;
+
+/* A certificate ready to be shown. */
+typedef struct identity {
+  X509 *cert;
+  STACK_OF(X509) *chain;
+  EVP_PKEY *key;
+} identity;
+
+struct lw_tls_context {
+  lw_tls_context *next; /* on its shelf */
+  unsigned refs;
+  unsigned char label[LW_SHA1_SIZE]; /* what distinguishes it: a digest, as the options may be secrets */
+  lw_tls_options options; /* the plain ones; its strings are not kept */
+  SSL_CTX *ssl;
+  identity *identities;
+  size_t identity_count;
+  unsigned char alpn[ALPN_MAX + 1]; /* as they travel: each with its length before it */
+  unsigned alpn_length;
+  kept_session sessions[SESSIONS];
+  uint64_t session_age;
+};
+
+void *lw_tls_context_ssl(const lw_tls_context *context) {
+  return context->ssl;
+}
+
+const lw_tls_options *lw_tls_context_options(const lw_tls_context *context) {
+  return &context->options;
+}
+
+/* ---------------------------------------------------------------- reasons */
+
+void lw_tls_reason(char *text, size_t size) {
+  unsigned long code = ERR_peek_error();
+  const char *reason = code ? ERR_reason_error_string(code) : NULL;
+  if (code && ERR_SYSTEM_ERROR(code)) reason = lw_strerror(LW_ERR_SYS(ERR_GET_REASON(code)));
+  snprintf(text, size, "%s", reason ? reason : "OpenSSL does not say why");
+  ERR_clear_error();
+}
+
+/* `what` "name": OpenSSL's reason. PEM text is not repeated: it may be a key. */
+static int tell(char *why, const char *what, const char *name, const char *reason) {
+  char text[160];
+  if (!reason) lw_tls_reason(text, sizeof text);
+  if (strstr(name, "-----")) snprintf(why, LW_TLS_WHY, "%s: %s", what, reason ? reason : text);
+  else snprintf(why, LW_TLS_WHY, "%s \"%.200s\": %s", what, name, reason ? reason : text);
+  ERR_clear_error();
+  return LW_ERR_TLS;
+}
+
+/* ------------------------------------------------------------ certificates */
+
+static int is_pem(const char *text) {
+  return strstr(text, "-----BEGIN") != NULL;
+}
+
+static BIO *open_pem(const char *source) {
+  return is_pem(source) ? BIO_new_mem_buf(source, -1) : BIO_new_file(source, "r");
+}
+
+/* 1 if the reader merely came to the end of what there is. */
+static int is_end_of_pem(void) {
+  unsigned long code = ERR_peek_last_error();
+  return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+
+static int give_passphrase(char *into, int size, int writing, void *passphrase) {
+  size_t n = passphrase ? strlen(passphrase) : 0;
+  (void)writing;
+  if (n == 0 || n > (size_t)size) return 0;
+  memcpy(into, passphrase, n);
+  return (int)n;
+}
+
+static void free_identity(identity *id) {
+  X509_free(id->cert);
+  sk_X509_pop_free(id->chain, X509_free);
+  EVP_PKEY_free(id->key);
+}
+
+/* The certificate, then as many of its issuers as stand behind it. */
+static int read_chain(identity *id, const char *source, char *why) {
+  BIO *bio = open_pem(source);
+  X509 *issuer;
+  int err = LW_ERR_MEMORY;
+  if (!bio) return tell(why, "cert", source, NULL);
+  if (!(id->chain = sk_X509_new_null())) goto done;
+  if (!(id->cert = PEM_read_bio_X509_AUX(bio, NULL, give_passphrase, NULL))) {
+    err = tell(why, "cert", source, is_end_of_pem() ? "there is no certificate in it (PEM is expected)" : NULL);
+    goto done;
+  }
+  while ((issuer = PEM_read_bio_X509(bio, NULL, give_passphrase, NULL)) != NULL) {
+    if (sk_X509_push(id->chain, issuer) > 0) continue;
+    X509_free(issuer);
+    goto done;
+  }
+  err = is_end_of_pem() ? 0 : tell(why, "cert", source, NULL);
+done:
+  ERR_clear_error();
+  BIO_free(bio);
+  return err;
+}
+
+/* What is wrong with a key, where OpenSSL's own words would not help. */
+static const char *key_trouble(const lw_tls_pair *pair) {
+  unsigned long code = ERR_peek_last_error();
+  int reason = ERR_GET_REASON(code);
+  if (is_end_of_pem()) return "there is no key in it (PEM is expected)";
+  if (ERR_GET_LIB(code) == ERR_LIB_PEM && (reason == PEM_R_BAD_PASSWORD_READ || reason == PEM_R_PROBLEMS_GETTING_PASSWORD))
+    return pair->passphrase ? "the passphrase is wrong" : "the key is encrypted, and no passphrase was given";
+  if (pair->passphrase && (ERR_GET_LIB(code) == ERR_LIB_EVP || ERR_GET_LIB(code) == ERR_LIB_PROV ||
+                           (ERR_GET_LIB(code) == ERR_LIB_PEM && reason == PEM_R_BAD_DECRYPT)))
+    return "the passphrase is wrong";
+  return NULL;
+}
+
+static int read_key(identity *id, const lw_tls_pair *pair, char *why) {
+  const char *source = pair->key ? pair->key : pair->cert;
+  BIO *bio = open_pem(source);
+  if (!bio) return tell(why, "key", source, NULL);
+  id->key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)(uintptr_t)pair->passphrase);
+  BIO_free(bio);
+  if (!id->key) return tell(why, "key", source, key_trouble(pair));
+  if (X509_check_private_key(id->cert, id->key) == 1) return 0;
+  return tell(why, "key", source, "it is not the key of the certificate");
+}
+
+static int load_identities(lw_tls_context *context, const lw_tls_options *options, char *why) {
+  identity *id;
+  int err = 0;
+  if (options->pair_count == 0) return 0;
+  if (!(context->identities = calloc(options->pair_count, sizeof *context->identities))) return LW_ERR_MEMORY;
+  for (size_t i = 0; i < options->pair_count && err == 0; i++) {
+    id = &context->identities[context->identity_count++];
+    err = read_chain(id, options->pairs[i].cert, why);
+    if (err == 0) err = read_key(id, &options->pairs[i], why);
+  }
+  if (err < 0) return err;
+  id = context->identities;
+  if (SSL_CTX_use_cert_and_key(context->ssl, id->cert, id->key, id->chain, 1) == 1) return 0;
+  return tell(why, "cert", options->pairs[0].cert, NULL);
+}
+
+/* The server is asked for a name: the first certificate that has it among its own, else the first of all. */
+static int choose_identity(SSL *ssl, void *argument) {
+  const lw_tls_context *context = argument;
+  const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  for (size_t i = 0; name && i < context->identity_count; i++) {
+    const identity *id = &context->identities[i];
+    if (X509_check_host(id->cert, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) != 1) continue;
+    if (i > 0 && SSL_use_cert_and_key(ssl, id->cert, id->key, id->chain, 1) != 1) return 0;
+    return 1;
+  }
+  return 1;
+}
+
+/* ------------------------------------------------------------------- trust */
+
+/* All certificates of a PEM text, for trust, and for a server also the names it tells its clients. */
+static int trust_text(lw_tls_context *context, X509_STORE *store, const char *source, char *why) {
+  BIO *bio = open_pem(source);
+  X509 *cert;
+  size_t count = 0;
+  int err = 0;
+  if (!bio) return tell(why, "ca", source, NULL);
+  while (err == 0 && (cert = PEM_read_bio_X509_AUX(bio, NULL, give_passphrase, NULL)) != NULL) {
+    if (X509_STORE_add_cert(store, cert) != 1) err = LW_ERR_MEMORY;
+    if (context->options.server && SSL_CTX_add_client_CA(context->ssl, cert) != 1) err = LW_ERR_MEMORY;
+    X509_free(cert);
+    count++;
+  }
+  if (err == 0 && !is_end_of_pem()) err = tell(why, "ca", source, NULL);
+  else if (err == 0 && count == 0) err = tell(why, "ca", source, "there is no certificate in it (PEM is expected)");
+  ERR_clear_error();
+  BIO_free(bio);
+  return err;
+}
+
+static int is_directory(const lw_sys *sys, const char *path) {
+  struct stat status;
+  return sys->stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static int load_trust(lw_tls_shelf *shelf, const lw_sys *sys, lw_tls_context *context, const char *ca, char *why) {
+  X509_STORE *store;
+  if (!ca && context->options.server) return 0;
+  if (ca) {
+    store = SSL_CTX_get_cert_store(context->ssl);
+    if (is_pem(ca) || !is_directory(sys, ca)) return trust_text(context, store, ca, why);
+    return X509_STORE_load_path(store, ca) == 1 ? 0 : tell(why, "ca", ca, NULL);
+  }
+  if (!shelf->system_trust) {
+    if (!(store = X509_STORE_new())) return LW_ERR_MEMORY;
+    if (X509_STORE_set_default_paths(store) != 1) {
+      X509_STORE_free(store);
+      return tell(why, "ca", "(the system's)", NULL);
+    }
+    ERR_clear_error(); /* a default file that is not there */
+    shelf->system_trust = store;
+  }
+  SSL_CTX_set1_cert_store(context->ssl, shelf->system_trust);
+  return 0;
+}
+
+/* ------------------------------------------------------------------- rules */
+
+/* OpenSSL keeps the names of TLS 1.3 and those before apart; people write one list. */
+static int set_ciphers(SSL_CTX *ssl, const char *list, char *why) {
+  size_t n = strlen(list) + 1;
+  char *old = malloc(2 * n), *new;
+  int good = 1;
+  if (!old) return LW_ERR_MEMORY;
+  new = old + n;
+  *old = *new = '\0';
+  for (const char *at = list; *at; at += *at == ':') {
+    size_t length = strcspn(at, ":");
+    char *into = strncmp(at, "TLS_", 4) == 0 ? new : old;
+    if (length > 0) snprintf(into + strlen(into), n, "%s%.*s", *into ? ":" : "", (int)length, at);
+    at += length;
+  }
+  if (*new) good = SSL_CTX_set_ciphersuites(ssl, new);
+  if (good == 1 && *old) good = SSL_CTX_set_cipher_list(ssl, old);
+  free(old);
+  return good == 1 ? 0 : tell(why, "ciphers", list, NULL);
+}
+
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *n, const unsigned char *in, unsigned in_n,
+                       void *argument) {
+  const lw_tls_context *context = argument;
+  unsigned char *chosen;
+  (void)ssl;
+  if (SSL_select_next_proto(&chosen, n, context->alpn, context->alpn_length, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+    return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301, 3.2 */
+  *out = chosen;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+static int set_alpn(lw_tls_context *context, const char *list, char *why) {
+  for (const char *at = list; *at; at += *at == ',') {
+    size_t n = strcspn(at, ",");
+    if (n == 0 || context->alpn_length + n + 1 > ALPN_MAX) return tell(why, "alpn", list, "an empty name, or too many");
+    context->alpn[context->alpn_length] = (unsigned char)n;
+    memcpy(context->alpn + context->alpn_length + 1, at, n);
+    context->alpn_length += (unsigned)n + 1;
+    at += n;
+  }
+  if (context->options.server) SSL_CTX_set_alpn_select_cb(context->ssl, select_alpn, context);
+  else if (SSL_CTX_set_alpn_protos(context->ssl, context->alpn, context->alpn_length) != 0) return LW_ERR_MEMORY;
+  return 0;
+}
+
+static int accept_name(SSL *ssl, int *alert, void *argument) {
+  (void)ssl, (void)alert, (void)argument;
+  return SSL_TLSEXT_ERR_OK; /* choose_identity looks at it */
+}
+
+static int set_rules(lw_tls_context *context, const lw_tls_options *options, char *why) {
+  static const unsigned char session_context[] = "lunawire";
+  SSL_CTX *ssl = context->ssl;
+  int err = 0;
+  SSL_CTX_set_min_proto_version(ssl, options->min_version == 13 ? TLS1_3_VERSION : TLS1_2_VERSION);
+  SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                               SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
+  SSL_CTX_set_max_send_fragment(ssl, RECORD_MAX);
+  if (options->no_resumption) SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
+  if (options->no_resumption && options->server) SSL_CTX_set_num_tickets(ssl, 0);
+  if (options->server) {
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* tickets hold all: nothing is kept here */
+    SSL_CTX_set_session_id_context(ssl, session_context, sizeof session_context - 1);
+    SSL_CTX_set_tlsext_servername_callback(ssl, accept_name);
+    if (options->pair_count > 1) SSL_CTX_set_cert_cb(ssl, choose_identity, context);
+  }
+  if (options->ciphers) err = set_ciphers(ssl, options->ciphers, why);
+  if (err == 0 && options->alpn) err = set_alpn(context, options->alpn, why);
+  return err;
+}
+
+/* ---------------------------------------------------------------- sessions */
+
+void *lw_tls_context_take_session(lw_tls_context *context, const char *peer) {
+  kept_session *best = NULL;
+  SSL_SESSION *session;
+  for (size_t i = 0; i < SESSIONS; i++) {
+    kept_session *kept = &context->sessions[i];
+    if (kept->peer && strcmp(kept->peer, peer) == 0 && (!best || kept->age > best->age)) best = kept;
+  }
+  if (!best) return NULL;
+  session = best->session;
+  if (SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION) { /* may serve again */
+    SSL_SESSION_up_ref(session);
+    return session;
+  }
+  free(best->peer); /* a ticket of TLS 1.3 is used once (RFC 8446, C.4) */
+  *best = (kept_session){NULL, NULL, 0};
+  return session;
+}
+
+static void drop_session(kept_session *kept) {
+  free(kept->peer);
+  SSL_SESSION_free(kept->session);
+  *kept = (kept_session){NULL, NULL, 0};
+}
+
+void lw_tls_context_keep_session(lw_tls_context *context, const char *peer, void *session) {
+  kept_session *into = &context->sessions[0];
+  for (size_t i = 1; i < SESSIONS && into->peer; i++)
+    if (!context->sessions[i].peer || context->sessions[i].age < into->age) into = &context->sessions[i];
+  drop_session(into);
+  if (!(into->peer = strdup(peer))) {
+    SSL_SESSION_free(session);
+    return;
+  }
+  into->session = session;
+  into->age = ++context->session_age;
+}
+
+/* ---------------------------------------------------------- making, freeing */
+
+static void free_context(lw_tls_context *context) {
+  for (size_t i = 0; i < SESSIONS; i++) drop_session(&context->sessions[i]);
+  for (size_t i = 0; i < context->identity_count; i++) free_identity(&context->identities[i]);
+  free(context->identities);
+  SSL_CTX_free(context->ssl);
+  free(context);
+}
+
+lw_tls_context *lw_tls_context_hold(lw_tls_context *context) {
+  if (context) context->refs++;
+  return context;
+}
+
+void lw_tls_context_release(lw_tls_context *context) {
+  if (context && --context->refs == 0) free_context(context);
+}
+
+static lw_tls_context *new_context(lw_tls_shelf *shelf, const lw_sys *sys, const lw_tls_options *options, char *why,
+                                   int *err) {
+  lw_tls_context *context = calloc(1, sizeof *context);
+  *err = LW_ERR_MEMORY;
+  if (!context) return NULL;
+  context->refs = 1;
+  context->options = *options;
+  ERR_clear_error();
+  context->ssl = SSL_CTX_new(options->server ? TLS_server_method() : TLS_client_method());
+  if (!context->ssl) goto fail;
+  if ((*err = set_rules(context, options, why)) < 0) goto fail;
+  if ((*err = load_identities(context, options, why)) < 0) goto fail;
+  if ((*err = load_trust(shelf, sys, context, options->ca, why)) < 0) goto fail;
+  context->options.ca = context->options.ciphers = context->options.alpn = NULL;
+  context->options.pairs = NULL;
+  return context;
+fail:
+  ERR_clear_error();
+  free_context(context);
+  return NULL;
+}
+
+/* ------------------------------------------------------------------- shelf */
+
+/* Adds one option to the label; a file with what tells that it has changed. */
+static char *add_label(char *label, const lw_sys *sys, const char *text, int is_file) {
+  struct stat status;
+  size_t used = label ? strlen(label) : 0, n = text ? strlen(text) : 0;
+  char *longer = realloc(label, used + n + 100);
+  if (!longer) {
+    free(label);
+    return NULL;
+  }
+  memset(&status, 0, sizeof status);
+  if (text && is_file && !is_pem(text)) sys->stat(text, &status);
+  snprintf(longer + used, n + 100, "%s\n%zu:%s;%lld,%lld,%lld", used ? "" : "tls", n, text ? text : "-",
+           (long long)status.st_mtime, (long long)status.st_size, (long long)status.st_ino);
+  return longer;
+}
+
+/* The digest of all options. 0 or LW_ERR_MEMORY. */
+static int make_label(unsigned char label[LW_SHA1_SIZE], const lw_sys *sys, const lw_tls_options *options) {
+  char numbers[80], *text = NULL;
+  int err;
+  snprintf(numbers, sizeof numbers, "%d %d %d %d %d %zu", options->server, options->insecure, (int)options->ask,
+           options->min_version, options->no_resumption, options->pair_count);
+  text = add_label(NULL, sys, numbers, 0);
+  if (text) text = add_label(text, sys, options->ca, 1);
+  if (text) text = add_label(text, sys, options->ciphers, 0);
+  if (text) text = add_label(text, sys, options->alpn, 0);
+  for (size_t i = 0; text && i < options->pair_count; i++) {
+    text = add_label(text, sys, options->pairs[i].cert, 1);
+    if (text) text = add_label(text, sys, options->pairs[i].key, 1);
+    if (text) text = add_label(text, sys, options->pairs[i].passphrase, 0);
+  }
+  if (!text) return LW_ERR_MEMORY;
+  err = lw_sha1(label, text, strlen(text));
+  OPENSSL_cleanse(text, strlen(text));
+  free(text);
+  return err;
+}
+
+/* Beyond what is kept: the ones used longest ago of those that nobody else holds. */
+static void tidy(lw_tls_shelf *shelf) {
+  size_t idle = 0;
+  for (lw_tls_context **at = &shelf->first; *at;) {
+    lw_tls_context *context = *at;
+    if (context->refs > 1 || ++idle <= SHELVED) {
+      at = &context->next;
+      continue;
+    }
+    *at = context->next;
+    lw_tls_context_release(context);
+  }
+}
+
+static void put_first(lw_tls_shelf *shelf, lw_tls_context *context) {
+  context->next = shelf->first;
+  shelf->first = context;
+}
+
+lw_tls_context *lw_tls_shelf_get(lw_tls_shelf *shelf, const lw_sys *sys, const lw_tls_options *options,
+                                 char why[LW_TLS_WHY], int *err) {
+  unsigned char label[LW_SHA1_SIZE];
+  lw_tls_context *context;
+  why[0] = '\0';
+  if ((*err = make_label(label, sys, options)) < 0) return NULL;
+  for (lw_tls_context **at = &shelf->first; (context = *at) != NULL; at = &context->next) {
+    if (memcmp(context->label, label, sizeof label) != 0) continue;
+    *at = context->next;
+    put_first(shelf, context);
+    *err = 0;
+    return lw_tls_context_hold(context);
+  }
+  if (!(context = new_context(shelf, sys, options, why, err))) return NULL;
+  memcpy(context->label, label, sizeof label);
+  put_first(shelf, context); /* the shelf's own reference */
+  lw_tls_context_hold(context);
+  tidy(shelf);
+  *err = 0;
+  return context;
+}
+
+void lw_tls_shelf_clear(lw_tls_shelf *shelf) {
+  while (shelf->first) {
+    lw_tls_context *context = shelf->first;
+    shelf->first = context->next;
+    lw_tls_context_release(context);
+  }
+  X509_STORE_free(shelf->system_trust);
+  shelf->system_trust = NULL;
+}
