@@ -151,7 +151,7 @@ static int note_fault(int good, X509_STORE_CTX *store) {
   lw_tls *tls = ssl ? SSL_get_ex_data(ssl, own_index) : NULL;
   int error = X509_STORE_CTX_get_error(store);
   const X509 *cert = X509_STORE_CTX_get_current_cert(store);
-  char what[LW_TLS_WHY / 2], subject[100] = "", issuer[100] = "", why[LW_TLS_WHY];
+  char what[LW_TLS_WHY / 2], subject[80] = "", issuer[80] = "", why[LW_TLS_WHY];
   if (good || !tls || tls->why) return good;
   snprintf(what, sizeof what, "%s", X509_verify_cert_error_string(error));
   if (cert && (error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH))
