@@ -129,5 +129,6 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   probe_session(L);
   probe_system(L);
   probe_conn(L);
+  probe_stream(L);
   return 1;
 }

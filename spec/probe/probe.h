@@ -19,7 +19,8 @@ void probe_upgrade(lua_State *L);  /* upgrade */
 void probe_tcp(lua_State *L);      /* sockets of its own, for raw peers */
 void probe_session(lua_State *L);  /* session */
 void probe_system(lua_State *L);   /* floor 2 */
-void probe_conn(lua_State *L);     /* conn */
+void probe_conn(lua_State *L);
+void probe_stream(lua_State *L);     /* conn */
 
 /* Returns nil and the error's name, "URL_PORT" for LW_ERR_URL_PORT. For a C function's `return`. */
 int probe_fail(lua_State *L, int err);
