@@ -134,6 +134,43 @@ function WebSocket:publish(topic, data, options) end
 ---@field origin? string
 ---@field userAgent? string
 ---@field family? 4|6
+---@field tls? lunawire.ClientTls for wss
+
+--- How a client checks the server, and who it is itself (docs/tls.md).
+---@class lunawire.ClientTls
+---@field verify? boolean true: chain, dates and host name; false warns once on stderr
+---@field ca? string whom to trust instead of the system's: a file, a directory, or PEM text
+---@field cert? string a client certificate, then its issuers': a file or PEM text
+---@field key? string its key; where `cert` is, if not given
+---@field passphrase? string of an encrypted key
+---@field serverName? string the name to ask for and to find in the certificate (RFC 6066, 3); the URL's host
+---@field minVersion? "TLSv1.2"|"TLSv1.3"
+---@field ciphers? string OpenSSL's names between colons, those of TLS 1.3 among them
+---@field alpn? string|string[] `"http/1.1"` (RFC 7301)
+---@field session? boolean true: sessions are resumed (RFC 8446, 2.2)
+
+---@class lunawire.TlsCertificate
+---@field cert string the certificate, then its issuers': a file or PEM text
+---@field key? string its key; where `cert` is, if not given
+---@field passphrase? string of an encrypted key
+
+---@class lunawire.ServerTls: lunawire.TlsCertificate
+---@field certificates? lunawire.TlsCertificate[] further ones, chosen by the name the client asks for
+---@field ca? string whose client certificates are good
+---@field requestCert? boolean|"optional" a client must, or may, show a certificate
+---@field minVersion? "TLSv1.2"|"TLSv1.3"
+---@field ciphers? string
+---@field alpn? string|string[]
+---@field session? boolean true: tickets are given (RFC 8446, 4.6.1)
+
+--- What TLS tells of a connection.
+---@class lunawire.TlsFacts
+---@field version string `"TLSv1.3"`
+---@field cipher string
+---@field serverName? string the name the client asked for
+---@field protocol? string agreed on by ALPN
+---@field resumed boolean
+---@field peer? { subject: string, issuer: string, commonName?: string, serialNumber: string, fingerprint: string, validTo: string } the certificate the client showed
 
 ---@class lunawire.ServerOptions: lunawire.SocketOptions
 ---@field port? integer 0: any free one
@@ -147,6 +184,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field maxConnections? integer from the descriptor limit
 ---@field maxHeaderSize? integer 16 KiB
 ---@field maxHeaderCount? integer 100
+---@field tls? lunawire.ServerTls wss instead of ws
 ---@field heartbeat? boolean|{ interval?: number, timeout?: number } default 30000 and 10000 ms: each client gets a ping every interval, and is ended when no byte comes for timeout after it; false: none
 
 ---@class lunawire.Request
@@ -157,6 +195,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field headers table<string, string> names in lower case
 ---@field remoteAddress string
 ---@field remotePort integer
+---@field tls? lunawire.TlsFacts
 
 ---@class lunawire.ConnectionEvent: lunawire.Event
 ---@field target lunawire.WebSocketServer
@@ -220,6 +259,9 @@ function WebSocketServer:publish(topic, data, options) end
 ---@param options? "binary"|{ binary?: boolean }
 ---@return integer receivers
 function WebSocketServer:broadcast(data, options) end
+---New connections are met with these; what is not named stays as it was. Raises, and changes nothing, if they are wrong.
+---@param tls lunawire.ServerTls|{ cert?: string }
+function WebSocketServer:reload(tls) end
 ---Stops listening, closes every socket, ends what is left after `closeTimeout`.
 ---@param code? integer 1001
 ---@param reason? string
