@@ -537,7 +537,7 @@ static size_t receive(lw_conn *c, unsigned char *bytes, size_t room) {
   c->readable = got > 0 && lw_stream_has_more(&c->stream);
   if (wire > 0) c->received = lw_loop_clock(loop); /* late in a long turn, and a heartbeat may have asked within it */
   if (got >= 0) return (size_t)got;
-  if (got == LW_ERR_TLS || got == LW_ERR_MEMORY) {
+  if (got != LW_ERR_EOF && !LW_IS_SYS(got)) {
     fail_read(c, (int)got);
     return 0;
   }

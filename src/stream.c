@@ -14,6 +14,13 @@
 */
 #define BATCH ((size_t)64 * 1024)
 
+/*
+** Bytes waiting that nobody who reads would leave waiting: a batch, and then only answers to
+** what the peer asks of TLS itself (new keys, a renegotiation that is refused). Past it
+** nothing more is read: he could make us hold any number of them.
+*/
+#define UNREAD_MAX (4 * BATCH)
+
 void lw_stream_cover(lw_stream *s, lw_tls *tls) {
   s->below = s->tls;
   s->tls = tls;
@@ -59,6 +66,7 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
     return got;
   }
   if (lw_tls_over(s->tls) < 0) return lw_tls_over(s->tls);
+  if (lw_tls_output(s->tls)->length > UNREAD_MAX) return LW_ERR_SLOW;
   if (!(between = lw_loop_receive(loop))) return LW_ERR_MEMORY;
   between += LW_TLS_HEAD; /* each layer writes before what it reads */
   cipher = s->below ? between + LW_TLS_HEAD : between;

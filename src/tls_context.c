@@ -218,6 +218,7 @@ static int load_trust(lw_tls_shelf *shelf, const lw_sys *sys, lw_tls_context *co
   if (!ca && context->options.server) return 0;
   if (ca) {
     store = SSL_CTX_get_cert_store(context->ssl);
+    X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN); /* who is named is trusted, root or not */
     if (is_pem(ca) || !is_directory(sys, ca)) return trust_text(context, store, ca, why);
     return X509_STORE_load_path(store, ca) == 1 ? 0 : tell(why, "ca", ca, NULL);
   }
