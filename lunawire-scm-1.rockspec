@@ -49,6 +49,7 @@ build = {
     ["lunawire.core"] = {
       sources = {
         "src/buf.c",
+        "src/cidr.c",
         "src/conn.c",
         "src/crypt.c",
         "src/err.c",
@@ -56,6 +57,7 @@ build = {
         "src/handshake.c",
         "src/heartbeat.c",
         "src/http.c",
+        "src/ip.c",
         "src/loop.c",
         "src/lua_box.c",
         "src/lua_check.c",
@@ -82,6 +84,7 @@ build = {
         "src/sig.c",
         "src/stream.c",
         "src/sys.c",
+        "src/text.c",
         "src/timer.c",
         "src/tls.c",
         "src/tls_context.c",

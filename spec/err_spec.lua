@@ -93,7 +93,8 @@ describe("the close code of an error", function()
       "STATUS", "UPGRADE", "CONNECTION", "KEY", "ACCEPT", "WS_VERSION", "PROTOCOL", "PROTOCOL_LIST",
       "EXTENSION", "EXTENSION_LIST", "METHOD", "HOST", "BODY", "ORIGIN", "RESOURCE" },
     { 1011, "MEMORY", "RANDOM", "FORKED", "URL_EMPTY", "URL_HOST_BYTE", "EOF", "TIMEOUT", "CLOSE_TIMEOUT",
-      "STALL", "SLOW", "ABORTED", "NO_ADDRESS", "BUSY", "CLOSED" },
+      "STALL", "SLOW", "ABORTED", "NO_ADDRESS", "BUSY", "CLOSED",
+      "CIDR_ADDRESS", "CIDR_PREFIX" },
   }
   for _, row in ipairs(codes) do
     it("is " .. row[1] .. " for " .. table.concat(row, ", ", 2), function()

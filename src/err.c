@@ -92,6 +92,9 @@ static const char *const texts[] = {
     [-LW_ERR_BUSY] = "no room for another connection: maxConnections reached",
     [-LW_ERR_CLOSED] = "the server was closed",
 
+    [-LW_ERR_CIDR_ADDRESS] = "no IP address, nor a network of them like 10.0.0.0/8",
+    [-LW_ERR_CIDR_PREFIX] =
+        "what stands behind the network's slash is no number from 0 to 32 (128 for IPv6)",
     [-LW_ERR_TLS] = "the TLS connection failed",
 };
 

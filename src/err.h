@@ -88,6 +88,10 @@ typedef enum lw_err {
   LW_ERR_BUSY = -127,          /* maxConnections reached */
   LW_ERR_CLOSED = -128,        /* the server was closed meanwhile */
 
+  /* networks of addresses */
+  LW_ERR_CIDR_ADDRESS = -140,  /* does not begin with an IP address */
+  LW_ERR_CIDR_PREFIX = -141,   /* no prefix of this family's addresses behind the slash */
+
   LW_ERR_TLS = -160            /* TLS failed; in words where it did */
 } lw_err;
 

@@ -30,7 +30,7 @@ static const struct {
     NAME(HOST),          NAME(BODY),         NAME(ORIGIN),         NAME(RESOURCE),
     NAME(EOF),           NAME(TIMEOUT),      NAME(CLOSE_TIMEOUT),  NAME(STALL),
     NAME(SLOW),          NAME(ABORTED),      NAME(NO_ADDRESS),     NAME(BUSY),
-    NAME(CLOSED),
+    NAME(CLOSED),        NAME(CIDR_ADDRESS), NAME(CIDR_PREFIX),
     NAME(TLS),
 };
 
@@ -123,6 +123,7 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   lua_newtable(L);
   add_err(L);
   probe_bytes(L);
+  probe_ip(L);
   probe_protocol(L);
   probe_upgrade(L);
   probe_tcp(L);

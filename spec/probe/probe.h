@@ -14,6 +14,7 @@
 #pragma GCC visibility push(hidden)
 
 void probe_bytes(lua_State *L);    /* floor 0 */
+void probe_ip(lua_State *L);       /* text, ip, cidr */
 void probe_protocol(lua_State *L); /* floor 1 below session */
 void probe_upgrade(lua_State *L);  /* upgrade */
 void probe_tcp(lua_State *L);      /* sockets of its own, for raw peers */
