@@ -37,6 +37,12 @@ typedef struct lw_url {
 ** owns nothing.
 */
 int lw_url_parse(lw_url *url, const char *text, size_t n);
+/*
+** What a reference means at a base (RFC 3986, 5.2), as a Location is one: absolute, or
+** relative to the base. Its fragment is dropped. Credentials are those it has itself; the base's
+** are not handed on. Otherwise as lw_url_parse; the base stays as it is.
+*/
+int lw_url_join(lw_url *url, const lw_url *base, const char *reference, size_t n);
 void lw_url_clear(lw_url *url);
 
 #pragma GCC visibility pop

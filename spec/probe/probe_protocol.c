@@ -98,12 +98,9 @@ static const luaL_Reg frame_functions[] = {
 
 /* --- url --- */
 
-/* parse(text): a table, or nil and the error */
-static int url_parse(lua_State *L) {
-  size_t n;
-  lw_url url;
-  const unsigned char *text = probe_check_exact(L, 1, &n);
-  int err = lw_url_parse(&url, (const char *)text, n);
+/* What a URL came to, as a table, or nil and the error. Clears it. */
+static int push_url(lua_State *L, lw_url *of, int err) {
+  lw_url url = *of;
   if (err < 0) {
     if (url.memory) return luaL_error(L, "a URL that failed owns memory");
     return probe_fail(L, err);
@@ -119,12 +116,34 @@ static int url_parse(lua_State *L) {
   set_number(L, "port", url.port);
   set_flag(L, "secure", url.secure);
   set_flag(L, "isIp", url.is_ip);
-  lw_url_clear(&url);
+  lw_url_clear(of);
   return 1;
+}
+
+/* parse(text): a table, or nil and the error */
+static int url_parse(lua_State *L) {
+  size_t n;
+  lw_url url;
+  const unsigned char *text = probe_check_exact(L, 1, &n);
+  return push_url(L, &url, lw_url_parse(&url, (const char *)text, n));
+}
+
+/* join(base, reference): the same */
+static int url_join(lua_State *L) {
+  size_t base_n, n;
+  lw_url base, url;
+  const char *base_text = luaL_checklstring(L, 1, &base_n);
+  const unsigned char *text = probe_check_exact(L, 2, &n);
+  int err = lw_url_parse(&base, base_text, base_n);
+  if (err < 0) return luaL_error(L, "no URL: %s", base_text);
+  err = lw_url_join(&url, &base, (const char *)text, n);
+  lw_url_clear(&base);
+  return push_url(L, &url, err);
 }
 
 static const luaL_Reg url_functions[] = {
     {"parse", url_parse},
+    {"join", url_join},
     {NULL, NULL},
 };
 
