@@ -404,6 +404,68 @@ describe("a field", function()
   end)
 end)
 
+describe("a body in chunks", function()
+  -- Whole, one byte at a time, and cut at every place: the same content and verdict each time.
+  local function fed(pieces)
+    local chunks, content = http.chunks(), ""
+    for _, piece in ipairs(pieces) do
+      local more, whole, name = chunks:feed(piece)
+      content = content .. more
+      if whole ~= false then return content, whole and "whole" or name end
+    end
+    return content, "waits"
+  end
+
+  local function taken(bytes)
+    local content, verdict = fed { bytes }
+    local wanted = content .. "|" .. verdict
+    assert.equal(wanted, table.concat({ fed(bytewise(bytes)) }, "|"))
+    for i = 1, #bytes - 1 do
+      assert.equal(wanted, table.concat({ fed { bytes:sub(1, i), bytes:sub(i + 1) } }, "|"))
+    end
+    return content, verdict
+  end
+
+  local rows = { -- bytes, content, verdict
+    { "4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n", "Wikipedia", "whole" },
+    { "0\r\n", "", "whole" },
+    { "0000\r\nX: y\r\n\r\n", "", "whole" },
+    { "1\r\na\r\n0\r\nmore", "a", "whole" },
+    { "A\r\n0123456789\r\n00a\r\n0123456789\r\n0\r\n", ("0123456789"):rep(2), "whole" },
+    { "2;x\r\nab\r\n2 ;y=\"z\xFF\"\r\ncd\r\n0;z\r\n", "abcd", "whole" },
+    { "2\r\n\r\n\r\n0\r\n", "\r\n", "whole" },
+    { "", "", "waits" },
+    { "5\r\nab", "ab", "waits" },
+    { "2\r\nab\r\n", "ab", "waits" },
+    { "fffffffffffffff\r\nab", "ab", "waits" },
+    { "10000000000000000\r\nab", "", "HTTP_CHUNK" },
+    { "\r\n", "", "HTTP_CHUNK" },
+    { "x\r\n", "", "HTTP_CHUNK" },
+    { "-1\r\n", "", "HTTP_CHUNK" },
+    { ";x\r\n", "", "HTTP_CHUNK" },
+    { "1\na\n", "", "HTTP_CHUNK" },
+    { "1\rXa", "", "HTTP_CHUNK" },
+    { "1;x\n", "", "HTTP_CHUNK" },
+    { "1;\0", "", "HTTP_CHUNK" },
+    { "1\r\nab\r\n", "a", "HTTP_CHUNK" },
+    { "1\r\na\rb", "a", "HTTP_CHUNK" },
+  }
+  for _, row in ipairs(rows) do
+    it(("%q holds %q, and %s"):format(row[1], row[2], row[3]), function()
+      assert.same({ row[2], row[3] }, { taken(row[1]) })
+    end)
+  end
+
+  it("has nothing more to say once it is whole or broken", function()
+    for _, bytes in ipairs { "0\r\n", "x" } do
+      local chunks = http.chunks()
+      local _, whole = chunks:feed(bytes)
+      local more, again = chunks:feed "1\r\na\r\n"
+      assert.same({ "", whole }, { more, again })
+    end
+  end)
+end)
+
 describe("a slice", function()
   it("is compared in any case, or exactly", function()
     local function both(...) return { http.is(...) } end

@@ -154,8 +154,52 @@ describe("a refusal's page", function()
   it("that is here already, or is none, is not waited for", function()
     assert.is_true(refused(lines("HTTP/1.1 403 Forbidden", "Content-Length: 2") .. "no!"):page "")
     assert.is_true(refused(lines("HTTP/1.1 304 Not Modified", "Content-Length: 9")):page "")
-    assert.is_true(refused(lines("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked")):page "")
+    assert.is_true(refused(lines("HTTP/1.1 500 Oh", "Transfer-Encoding: gzip, chunked") .. "2\r\nhi\r\n"):page "")
     assert.is_true(refused(lines("HTTP/1.1 500 Oh", "Content-Length: x")):page "")
+  end)
+
+  it("that comes in chunks is without them, however it is cut", function()
+    local head = lines("HTTP/1.1 500 Oh", "Content-Length: 3", "Transfer-Encoding: Chunked")
+    local bytes = "2;a=b\r\nwe\r\nA \r\n are sorry\r\n0\r\nX: y\r\n\r\nand more"
+    for _, pieces in ipairs(slicings(bytes)) do
+      for _, with_head in ipairs { true, false } do
+        local upgrade = refused(head .. (with_head and pieces[1] or ""))
+        local whole = upgrade:page ""
+        for i = with_head and 2 or 1, #pieces do
+          if whole then break end
+          whole = upgrade:page(pieces[i])
+        end
+        assert.is_true(whole)
+        assert.equal("we are sorry", upgrade:rest())
+        assert.equal(500, upgrade:status())
+      end
+    end
+  end)
+
+  it("whose chunks break off or break the rules is kept up to there", function()
+    local head = lines("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked")
+    local upgrade = refused(head .. "5\r\nwe")
+    assert.is_false(upgrade:page "")
+    assert.equal("we", upgrade:rest())
+    upgrade = refused(head)
+    assert.is_true(upgrade:page "5\r\nwe are\r\n")
+    assert.equal("we ar", upgrade:rest())
+    assert.is_true(refused(head .. "<html>"):page "")
+  end)
+
+  it("in chunks is kept up to 64 KiB, whatever is wrapped around it", function()
+    local upgrade = refused(lines("HTTP/1.1 502 Bad Gateway", "Transfer-Encoding: chunked"))
+    local piece = ("1;" .. ("x"):rep(100) .. "\r\np\r\n"):rep(600)
+    local whole, n = false, 0
+    while not whole do
+      whole, n = upgrade:page(piece), n + 1
+      assert.is_true(upgrade:held() <= 3 * 65536)
+    end
+    assert.equal(math.ceil(65536 / 600), n)
+    assert.equal(("p"):rep(65536), upgrade:rest())
+    upgrade = refused(lines("HTTP/1.1 502 Bad Gateway", "Transfer-Encoding: chunked") .. "FFFFFFFF\r\n" .. ("p"):rep(200000))
+    assert.is_true(upgrade:page "")
+    assert.equal(("p"):rep(65536), upgrade:rest())
   end)
 
   it("is kept up to 64 KiB", function()

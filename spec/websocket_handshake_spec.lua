@@ -201,6 +201,15 @@ describe("a refused handshake", function()
     end)
   end
 
+  for _, how in ipairs(ways) do
+    it("keeps a page that comes in chunks, without them, " .. how, function()
+      local _, log, peer = asked(nil, { handshakeTimeout = 600000 })
+      answer(peer, "HTTP/1.1 500 Oops\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\na\r\n are sorry\r\n0\r\n\r\n", how)
+      wire.heard(log) -- the connection stays: the last chunk is the end
+      assert.equal("we are sorry", log.error.body)
+    end)
+  end
+
   it("keeps what there is of a page that is cut short", function()
     local _, log, peer = asked()
     peer:send "HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nwe are"
@@ -231,7 +240,8 @@ describe("a refused handshake", function()
   it("does not wait for a page that there cannot be", function()
     for _, head in ipairs {
       "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
-      "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 Bad\r\nContent-Length: x\r\n\r\n",
+      "HTTP/1.1 400 Bad\r\nTransfer-Encoding: gzip\r\n\r\n", "HTTP/1.1 400 Bad\r\nContent-Length: x\r\n\r\n",
+      "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
     } do
       local _, log, peer = asked(nil, { handshakeTimeout = 600000 })
       peer:send(head)

@@ -63,6 +63,7 @@ static const char *const texts[] = {
     [-LW_ERR_HTTP_COUNT] = "too many HTTP headers",
     [-LW_ERR_HTTP_SIZE] = "HTTP headers larger than maxHeaderSize",
     [-LW_ERR_HTTP_TARGET] = "a request target that is too long",
+    [-LW_ERR_HTTP_CHUNK] = "an HTTP body whose chunks are broken",
 
     [-LW_ERR_STATUS] = "the server did not answer with status 101",
     [-LW_ERR_UPGRADE] = "no \"Upgrade: websocket\" header",

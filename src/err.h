@@ -59,6 +59,7 @@ typedef enum lw_err {
   LW_ERR_HTTP_COUNT = -75,     /* more fields than allowed */
   LW_ERR_HTTP_SIZE = -76,      /* a head larger than allowed */
   LW_ERR_HTTP_TARGET = -77,    /* a target larger than allowed */
+  LW_ERR_HTTP_CHUNK = -78,     /* a body in chunks that breaks the grammar */
 
   /* the upgrade: RFC 6455, section 4 */
   LW_ERR_STATUS = -90,         /* the answer was not 101 */

@@ -249,6 +249,76 @@ int lw_http_response(lw_http_head *head, const unsigned char *bytes, size_t n) {
   return parse(head, bytes, n, parse_status_line);
 }
 
+/* --- a body in chunks --- */
+
+enum {
+  CHUNK_SIZE,      /* its hexadecimal digits */
+  CHUNK_EXTENSION, /* what may follow them, up to the CR */
+  CHUNK_SIZE_LF,   /* the end of that line */
+  CHUNK_DATA,
+  CHUNK_DATA_CR,   /* the line end behind the content */
+  CHUNK_DATA_LF,
+  CHUNK_LAST,      /* the chunk of size 0 was there */
+  CHUNK_BROKEN
+};
+
+static int hex(unsigned char c) {
+  if (is_digit(c)) return c - '0';
+  c = lower(c);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int after_digits(const lw_http_chunks *chunks, unsigned char c) {
+  if (chunks->digits == 0) return CHUNK_BROKEN;
+  if (c == '\r') return CHUNK_SIZE_LF;
+  return c == ';' || is_space(c) ? CHUNK_EXTENSION : CHUNK_BROKEN;
+}
+
+static int take_digit(lw_http_chunks *chunks, unsigned char c) {
+  int digit = hex(c);
+  if (digit < 0) return after_digits(chunks, c);
+  if (chunks->left >> 56) return CHUNK_BROKEN;
+  chunks->left = chunks->left << 4 | (unsigned)digit;
+  chunks->digits = 1;
+  return CHUNK_SIZE;
+}
+
+/* The state after a byte that is no content. */
+static int frame_chunk(lw_http_chunks *chunks, unsigned char c) {
+  switch (chunks->state) {
+  case CHUNK_SIZE:
+    return take_digit(chunks, c);
+  case CHUNK_EXTENSION:
+    return c == '\r' ? CHUNK_SIZE_LF : is(c, STOP) ? CHUNK_BROKEN : CHUNK_EXTENSION;
+  case CHUNK_SIZE_LF:
+    return c != '\n' ? CHUNK_BROKEN : chunks->left > 0 ? CHUNK_DATA : CHUNK_LAST;
+  case CHUNK_DATA_CR:
+    return c == '\r' ? CHUNK_DATA_LF : CHUNK_BROKEN;
+  case CHUNK_DATA_LF:
+    chunks->digits = 0;
+    return c == '\n' ? CHUNK_SIZE : CHUNK_BROKEN;
+  default:
+    return chunks->state;
+  }
+}
+
+int lw_http_dechunk(lw_http_chunks *chunks, const unsigned char *bytes, size_t n, unsigned char *to, size_t *kept) {
+  *kept = 0;
+  for (size_t i = 0; i < n && chunks->state < CHUNK_LAST;) {
+    if (chunks->state != CHUNK_DATA) {
+      chunks->state = frame_chunk(chunks, bytes[i++]);
+      continue;
+    }
+    size_t run = n - i < chunks->left ? n - i : (size_t)chunks->left;
+    memmove(to + *kept, bytes + i, run);
+    *kept += run;
+    i += run;
+    chunks->left -= run;
+    if (chunks->left == 0) chunks->state = CHUNK_DATA_CR;
+  }
+  return chunks->state == CHUNK_BROKEN ? LW_ERR_HTTP_CHUNK : chunks->state == CHUNK_LAST;
+}
+
 /* --- looking things up --- */
 
 const lw_http_field *lw_http_field_at(const lw_http_head *head, const char *name, size_t nth) {

@@ -5,6 +5,7 @@
 #define LW_HTTP_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "buf.h"
 #include "err.h"
@@ -62,6 +63,22 @@ const lw_http_field *lw_http_field_at(const lw_http_head *head, const char *name
 int lw_http_list_next(lw_slice *rest, lw_slice *element);
 /* 1 if any field of that name lists this token, any case. */
 int lw_http_has_token(const lw_http_head *head, const char *name, const char *token);
+
+/*
+** A body in chunks (RFC 9112, 7.1), as it arrives. Zeroed is ready.
+*/
+typedef struct lw_http_chunks {
+  uint64_t left; /* of the chunk under way, or its size so far */
+  int digits;    /* of that size */
+  int state;
+} lw_http_chunks;
+
+/*
+** n more bytes, of which the content goes to `to`: `to` may be `bytes`, for content never
+** overtakes. *kept is its length. 1: the last chunk was there (its trailer is nobody's, and what
+** follows is left alone); 0: more must come; LW_ERR_HTTP_CHUNK, with the content before it kept.
+*/
+int lw_http_dechunk(lw_http_chunks *chunks, const unsigned char *bytes, size_t n, unsigned char *to, size_t *kept);
 
 /* 1 if slice equals the NUL-terminated text: any ASCII case, or exactly. */
 int lw_slice_is(lw_slice slice, const char *text);

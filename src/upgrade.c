@@ -80,12 +80,18 @@ static int is_interim(const lw_http_head *head) {
   return head->status >= 100 && head->status < 200 && head->status != 101;
 }
 
-/* How much of the refusal's page to wait for. It may end with the connection; in chunks it is not taken. */
+/* 1 if "chunked" is all that was done to the page: what is compressed besides cannot be read here. */
+static int is_chunked(const lw_http_head *head) {
+  const lw_http_field *field = lw_http_field_at(head, "Transfer-Encoding", 0);
+  return field && lw_slice_is(field->value, "chunked") && !lw_http_field_at(head, "Transfer-Encoding", 1);
+}
+
+/* How much of the refusal's page to wait for. It may end with the connection, or with its last chunk (RFC 9112, 6.3). */
 static size_t page_size(const lw_http_head *head) {
   const lw_http_field *field = lw_http_field_at(head, "Content-Length", 0);
   size_t size = 0;
   if (head->status < 200 || head->status == 204 || head->status == 304) return 0;
-  if (lw_http_field_at(head, "Transfer-Encoding", 0)) return 0;
+  if (lw_http_field_at(head, "Transfer-Encoding", 0)) return is_chunked(head) ? LW_PAGE_MAX : 0;
   if (!field) return LW_PAGE_MAX;
   for (size_t i = 0; i < field->value.n && size < LW_PAGE_MAX; i++) {
     unsigned digit = field->value.bytes[i] - (unsigned)'0';
@@ -93,6 +99,15 @@ static size_t page_size(const lw_http_head *head) {
     size = size * 10 + digit;
   }
   return size < LW_PAGE_MAX ? size : LW_PAGE_MAX;
+}
+
+/* What was kept of the page from here on loses its chunks, where it lies. */
+static void dechunk(lw_upgrade *u, size_t from) {
+  unsigned char *bytes = u->bytes + from;
+  size_t kept;
+  if (!u->chunked) return;
+  if (lw_http_dechunk(&u->chunks, bytes, u->used - from, bytes, &kept) != 0) u->page_done = 1;
+  u->used = from + kept;
 }
 
 static int judge_response(lw_upgrade *u) {
@@ -103,6 +118,8 @@ static int judge_response(lw_upgrade *u) {
   if (err != LW_ERR_STATUS) return err;
   u->refused = 1;
   u->page_size = page_size(&u->head);
+  u->chunked = is_chunked(&u->head);
+  dechunk(u, u->head_size);
   return err;
 }
 
@@ -121,11 +138,27 @@ lw_slice lw_upgrade_rest(const lw_upgrade *u) {
   return rest;
 }
 
-int lw_upgrade_page(lw_upgrade *u, const unsigned char *bytes, size_t n) {
-  size_t here = u->used - u->head_size;
+/* Takes n bytes of the page, or fewer: no more than still have room. Returns how many, or LW_ERR_MEMORY. */
+static long take_page(lw_upgrade *u, const unsigned char *bytes, size_t n) {
+  size_t from = u->used, here = from - u->head_size;
   size_t room = here < u->page_size ? u->page_size - here : 0;
-  int err = keep(u, bytes, n < room ? n : room);
-  if (err == 0) err = parse(u); /* the bytes may have moved */
+  if (n > room) n = room;
+  int err = keep(u, bytes, n);
+  if (err < 0) return err;
+  dechunk(u, from);
+  if (u->used - u->head_size >= u->page_size) u->page_done = 1;
+  return (long)n;
+}
+
+int lw_upgrade_page(lw_upgrade *u, const unsigned char *bytes, size_t n) {
+  long taken;
+  int err;
+  do {
+    if ((taken = take_page(u, bytes, n)) < 0) break;
+    bytes += taken;
+    n -= (size_t)taken;
+  } while (n > 0 && !u->page_done);
+  err = taken < 0 ? (int)taken : parse(u); /* the bytes may have moved */
   if (err < 0) u->whole = 0;
-  return err < 0 ? err : n >= room;
+  return err < 0 ? err : u->page_done;
 }

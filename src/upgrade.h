@@ -29,8 +29,11 @@ typedef struct lw_upgrade {
   size_t scanned;
   size_t head_size; /* once it is whole */
   size_t page_size; /* client: of a refusal, what is awaited behind its head */
+  lw_http_chunks chunks; /* client: of a refusal whose page comes in them */
+  int chunked;
   int whole;        /* head is filled in */
   int refused;      /* client: the answer was no 101 */
+  int page_done;    /* client: its page is whole, or cannot be read any further */
   lw_http_head head;
   lw_handshake_ask ask; /* server */
   lw_slice protocol;    /* client: the one chosen, empty for none; a slice of bytes */
@@ -50,7 +53,7 @@ int lw_upgrade_ask(lw_upgrade *u, lw_buf *out, lw_pool *pool, lw_entropy *entrop
 ** head being whole all the same; then lw_upgrade_page goes on.
 */
 int lw_upgrade_feed(lw_upgrade *u, const unsigned char *bytes, size_t n);
-/* What came behind the head, until the upgrade is freed. */
+/* What came behind the head (of a refusal's page so far: without its chunks), until the upgrade is freed. */
 lw_slice lw_upgrade_rest(const lw_upgrade *u);
 
 /* Client, refused: n more bytes of the refusal's page (0 at first). 1: it is whole, or as long as is kept; 0; LW_ERR_MEMORY. */

@@ -301,6 +301,28 @@ static int http_is_value(lua_State *L) {
   return 1;
 }
 
+/* --- http.chunks: a body as it arrives, taken apart where it lies --- */
+
+static int chunks_new(lua_State *L) {
+  memset(lua_newuserdatauv(L, sizeof(lw_http_chunks), 0), 0, sizeof(lw_http_chunks));
+  luaL_setmetatable(L, "probe.Chunks");
+  return 1;
+}
+
+/* chunks:feed(bytes): the content, and true (whole), false (more must come), or nil and the error */
+static int chunks_feed(lua_State *L) {
+  lw_http_chunks *chunks = luaL_checkudata(L, 1, "probe.Chunks");
+  size_t n, kept;
+  unsigned char *bytes = probe_check_exact(L, 2, &n);
+  int got = lw_http_dechunk(chunks, bytes, n, bytes, &kept);
+  lua_pushlstring(L, (const char *)bytes, kept);
+  if (got < 0) return 1 + probe_fail(L, got);
+  lua_pushboolean(L, got);
+  return 2;
+}
+
+static const luaL_Reg chunks_methods[] = {{"feed", chunks_feed}, {NULL, NULL}};
+
 static int http_reason(lua_State *L) {
   lua_pushstring(L, lw_http_reason((int)luaL_checkinteger(L, 1)));
   return 1;
@@ -308,6 +330,7 @@ static int http_reason(lua_State *L) {
 
 static const luaL_Reg http_functions[] = {
     {"scanner", scanner_new},
+    {"chunks", chunks_new},
     {"request", http_request},
     {"response", http_response},
     {"field", http_field},
@@ -484,6 +507,7 @@ static const luaL_Reg handshake_functions[] = {
 
 void probe_protocol(lua_State *L) {
   probe_class(L, SCANNER, scanner_methods);
+  probe_class(L, "probe.Chunks", chunks_methods);
   probe_library(L, "frame", frame_functions);
   probe_library(L, "url", url_functions);
   probe_library(L, "http", http_functions);
