@@ -78,6 +78,7 @@ build = {
         "src/poll_epoll.c",
         "src/poll_kqueue.c",
         "src/poll_poll.c",
+        "src/redirect.c",
         "src/resolve.c",
         "src/server.c",
         "src/session.c",

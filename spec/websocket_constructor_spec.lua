@@ -217,7 +217,6 @@ describe("a new WebSocket", function()
     it("for what this build does not have", function()
       for _, options in ipairs {
         { perMessageDeflate = true }, { perMessageDeflate = {} }, { proxy = "http://h:1/" },
-        { followRedirects = 1 },
       } do
         assert.matches("not available in this build", refused("NotSupportedError", options))
       end
@@ -228,7 +227,7 @@ describe("a new WebSocket", function()
     brief("ws://127.0.0.1/", nil, {
       handshakeTimeout = 1.5, closeTimeout = 1e6, maxPayload = 2 ^ 53 - 1, maxFragments = 1, fragmentSize = 0,
       highWaterMark = 1, maxBufferedAmount = 1, noDelay = false, family = 4, headers = {}, origin = "null",
-      userAgent = "", perMessageDeflate = false, proxy = false, followRedirects = 0, tls = nil,
+      userAgent = "", perMessageDeflate = false, proxy = false, followRedirects = 5, tls = nil,
     })
   end)
 

@@ -245,6 +245,10 @@ lw_seat *lw_conn_seat(lw_conn *c) {
   return &c->seat;
 }
 
+const lw_conn_settings *lw_conn_settings_of(const lw_conn *c) {
+  return &c->settings;
+}
+
 unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]) {
   lw_address address;
   memset(&address, 0, sizeof address);

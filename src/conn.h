@@ -134,6 +134,8 @@ int lw_conn_aborted(const lw_conn *c);
 /* 1 for a server's connection whose LW_CONN_OPENED was not taken: there is no socket for it yet. */
 int lw_conn_is_guest(const lw_conn *c);
 lw_seat *lw_conn_seat(lw_conn *c);
+/* As they were given; until the connection is freed. */
+const lw_conn_settings *lw_conn_settings_of(const lw_conn *c);
 /* A guest's address in words; returns its port. */
 unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]);
 

@@ -82,6 +82,9 @@ static const char *const texts[] = {
     [-LW_ERR_BODY] = "the request has a body",
     [-LW_ERR_ORIGIN] = "the request's Origin is not allowed",
     [-LW_ERR_RESOURCE] = "the request's path is not served",
+    [-LW_ERR_LOCATION] = "the redirect names no Location, or more than one",
+    [-LW_ERR_REDIRECTS] = "more redirects than followRedirects allows",
+    [-LW_ERR_DOWNGRADE] = "the redirect leads from wss to ws, where anybody may listen",
 
     [-LW_ERR_EOF] = "the other side ended the connection without a Close frame",
     [-LW_ERR_TIMEOUT] = "the handshake took longer than handshakeTimeout",

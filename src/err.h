@@ -77,6 +77,9 @@ typedef enum lw_err {
   LW_ERR_BODY = -102,          /* an upgrade request with a body */
   LW_ERR_ORIGIN = -103,        /* an Origin that is not allowed */
   LW_ERR_RESOURCE = -104,      /* a path that is not served */
+  LW_ERR_LOCATION = -105,      /* a redirect without a Location, or with two */
+  LW_ERR_REDIRECTS = -106,     /* followRedirects passed */
+  LW_ERR_DOWNGRADE = -107,     /* a redirect from wss to ws */
 
   /* the life of a connection */
   LW_ERR_EOF = -120,           /* the peer ended the connection without a Close frame */

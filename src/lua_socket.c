@@ -13,6 +13,7 @@
 #include "http.h"
 #include "lua_check.h"
 #include "lua_tls.h"
+#include "redirect.h"
 #include "server.h"
 #include "url.h"
 
@@ -22,14 +23,25 @@
 typedef struct client_options {
   lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int family;
+  int redirects;
 } client_options;
+
+/* What a client takes along that goes where servers send it. */
+typedef struct trip {
+  lw_redirect *redirect;
+  lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
+  char *server_name;   /* of the first origin, or NULL */
+} trip;
 
 /* A socket as it lies in its userdata. */
 typedef struct socket_box {
   lw_lua_socket socket;
   lua_Integer written, sent; /* of a connection that has ended */
   char *protocol; /* of a connection that has ended; NULL: none */
+  trip *trip;            /* client with followRedirects, else NULL */
+  int unfollowed;        /* why the last redirect was not followed, or 0 */
   unsigned char opened;
+  unsigned char moved; /* LW_SOCKET_URL is to be that of the trip */
 } socket_box;
 
 static const char metatable_key; /* its address is a registry key */
@@ -75,6 +87,7 @@ lw_lua_socket *lw_socket_test(lua_State *L, int index) {
 static int ready_state(const lw_lua_socket *s) {
   if (s->closed || !s->conn) return 3;
   if (lw_conn_aborted(s->conn)) return 2;
+  if (s->follows && lw_conn_where(s->conn) == LW_CONN_CLOSED) return 0; /* maybe sent elsewhere: soon decided */
   if (lw_conn_where(s->conn) < LW_CONN_OPEN) return 0;
   return lw_conn_where(s->conn) == LW_CONN_OPEN ? 1 : 2;
 }
@@ -90,7 +103,7 @@ static const lw_option client_known[] = {
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
     {"proxy", LW_OPTION_ABSENT, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
-    {"followRedirects", LW_OPTION_OTHER, 0, 0, 0},
+    {"followRedirects", LW_OPTION_INT, offsetof(client_options, redirects), 0, LW_REDIRECTS_MOST},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
 
 /* A parsed URL that is needed only while the constructor runs: its memory goes with the userdata. */
@@ -187,15 +200,6 @@ static void check_family(lua_State *L, client_options *options) {
   if (options->family == 6) options->settings.family = AF_INET6;
 }
 
-/* followRedirects = 0 is all there is yet. */
-static void check_redirects(lua_State *L, int options) {
-  if (!lua_istable(L, options)) return;
-  lua_getfield(L, options, "followRedirects");
-  if (!lua_isnil(L, -1) && !(lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) == 0))
-    lw_raise(L, "NotSupportedError", CLASS ": option \"followRedirects\" is not available in this build");
-  lua_pop(L, 1);
-}
-
 static void init_socket(lua_State *L, socket_box *s) {
   memset(s, 0, sizeof *s);
   s->socket.target.box.host = lw_host_of(L);
@@ -214,7 +218,6 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   lw_socket_default_settings(&options->settings);
   lw_options_read(L, 4, CLASS, client_known, options);
   check_family(L, options);
-  check_redirects(L, 4);
   offer->origin = check_value(L, 4, "origin");
   offer->user_agent = check_value(L, 4, "userAgent");
   if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
@@ -222,7 +225,32 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
   if (lua_istable(L, 4)) lua_getfield(L, 4, "tls");
   else lua_pushnil(L);
-  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure, &way->server_name);
+  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure || options->redirects > 0,
+                                  &way->server_name);
+}
+
+static void free_trip(trip *t) {
+  if (!t) return;
+  lw_redirect_free(t->redirect);
+  lw_tls_context_release(t->tls);
+  free(t->server_name);
+  free(t);
+}
+
+/* What it takes to go where the server at the URL at 2 may send us. */
+static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *offer, const client_options *options,
+                         const lw_conn_way *way) {
+  size_t n;
+  const char *url = lua_tolstring(L, 2, &n);
+  int64_t deadline = lw_loop_clock(s->socket.target.box.host->loop) + options->settings.handshake_timeout;
+  trip *t;
+  if (options->redirects == 0) return;
+  if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
+  t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
+  t->tls = lw_tls_context_hold(way->tls);
+  if (!t->redirect || (way->server_name && !(t->server_name = strdup(way->server_name))))
+    lw_raise_err(L, CLASS, LW_ERR_MEMORY);
+  s->socket.follows = 1;
 }
 
 /* WebSocket(url [, protocols [, options]]): stack: class, url, protocols, options. */
@@ -241,6 +269,8 @@ static int socket_new(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_pushstring(L, offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
+  prepare_trip(L, s, &offer, &options, &way);
+  if (!offer.url->secure) way.tls = NULL; /* that was for where we may be sent */
   s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, &way, LW_KIND_SOCKET, s, &err);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
   return 1;
@@ -271,6 +301,8 @@ static int socket_gc(lua_State *L) {
   if (!s) return 0;
   free(s->protocol);
   s->protocol = NULL;
+  free_trip(s->trip);
+  s->trip = NULL;
   conn = s->socket.conn;
   s->socket.conn = NULL;
   if (!conn) return 0;
@@ -312,6 +344,20 @@ static int get_string_value(lua_State *L, int value) {
   return 1;
 }
 
+/* Brings the URL of the box at `index` up to date. */
+static void note_move(lua_State *L, socket_box *s, int index) {
+  if (!s->moved) return;
+  index = lua_absindex(L, index);
+  lua_pushstring(L, s->trip->redirect->offer.url->href);
+  lua_setiuservalue(L, index, LW_SOCKET_URL);
+  s->moved = 0;
+}
+
+static int get_url(lua_State *L, socket_box *s) {
+  note_move(L, s, 1);
+  return get_string_value(L, LW_SOCKET_URL);
+}
+
 /* A time as lunawire.now() tells it; nil: never. */
 static int push_time(lua_State *L, int64_t at) {
   if (at == 0) lua_pushnil(L);
@@ -329,9 +375,9 @@ static size_t buffered(const lw_lua_socket *s) {
   return s->unsent + (s->conn ? lw_conn_buffered(s->conn) : 0);
 }
 
-static int get_member(lua_State *L, const socket_box *s, int member) {
+static int get_member(lua_State *L, socket_box *s, int member) {
   switch (member) {
-    case GET_URL: return get_string_value(L, LW_SOCKET_URL);
+    case GET_URL: return get_url(L, s);
     case GET_STATE: lua_pushinteger(L, ready_state(&s->socket)); return 1;
     case GET_PROTOCOL: return get_protocol(L, s);
     case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
@@ -431,7 +477,7 @@ static int socket_newindex(lua_State *L) {
 static int socket_tostring(lua_State *L) {
   static const char *const states[] = {"connecting", "open", "closing", "closed"};
   socket_box *s = check_socket(L);
-  get_string_value(L, LW_SOCKET_URL);
+  get_url(L, s);
   lua_pushfstring(L, CLASS " (%s): %s%p", states[ready_state(&s->socket)],
                   *lua_tostring(L, -1) ? lua_tostring(L, -1) : "server side ", (void *)s);
   if (*lua_tostring(L, -2)) lua_pushfstring(L, CLASS " (%s): %s", states[ready_state(&s->socket)], lua_tostring(L, -2));
@@ -467,6 +513,7 @@ static int socket_close(lua_State *L) {
   size_t n;
   unsigned code = lw_check_close(L, 2, s->socket.server_side, &reason, &n);
   lw_host_check(L);
+  s->socket.follows = 0;
   if (s->socket.conn) lw_conn_close(s->socket.conn, code, reason, n);
   return 0;
 }
@@ -502,6 +549,7 @@ static int socket_terminate(lua_State *L) {
   }
   if (n > LW_CLOSE_REASON_MAX)
     lw_raise(L, "SyntaxError", "terminate: the reason has %zu bytes, more than %d", n, LW_CLOSE_REASON_MAX);
+  s->socket.follows = 0;
   if (s->socket.conn) lw_conn_terminate(s->socket.conn, reason, n);
   return 0;
 }
@@ -601,6 +649,15 @@ static const char *error_code(int err) {
   return "protocol";
 }
 
+/* "the server answered 302 Found", and why it was not followed if it might have been. */
+static void push_refusal(lua_State *L, const socket_box *s, const lw_http_head *head) {
+  lua_pushfstring(L, head->reason.n > 0 ? "the server answered %d " : "the server answered %d", head->status);
+  lua_pushlstring(L, (const char *)head->reason.bytes, head->reason.n);
+  lua_pushstring(L, s->unfollowed ? ": " : "");
+  lua_pushstring(L, s->unfollowed ? lw_strerror(s->unfollowed) : "");
+  lua_concat(L, 4);
+}
+
 /* Stack: …, target, event. The message says what was tried, on what, and why it failed. */
 static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
   const lw_http_head *head = lw_conn_head(conn);
@@ -615,9 +672,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
     lua_remove(L, -2);
   }
   if (event->error == LW_ERR_STATUS && head) {
-    lua_pushfstring(L, head->reason.n > 0 ? "the server answered %d " : "the server answered %d", head->status);
-    lua_pushlstring(L, (const char *)head->reason.bytes, head->reason.n);
-    lua_concat(L, 2);
+    push_refusal(L, s, head);
   } else if (event->error == LW_ERR_EOF) {
     lua_pushliteral(L, "the server ended the connection before it answered");
   } else {
@@ -692,7 +747,10 @@ static lw_event_type apply(socket_box *s, const lw_conn_event *event) {
                                         [LW_CONN_PING] = LW_ON_PING,     [LW_CONN_PONG] = LW_ON_PONG,
                                         [LW_CONN_DRAIN] = LW_ON_DRAIN,   [LW_CONN_FAILED] = LW_ON_ERROR,
                                         [LW_CONN_ENDED] = LW_ON_CLOSE};
-  if (event->kind == LW_CONN_OPENED) s->opened = 1;
+  if (event->kind == LW_CONN_OPENED) {
+    s->opened = 1;
+    s->socket.follows = 0;
+  }
   if (event->kind >= LW_CONN_FAILED) s->socket.closed = 1;
   return types[event->kind];
 }
@@ -718,14 +776,47 @@ static int is_unheard(lw_conn *conn, const lw_conn_event *event) {
   return below && !(below->heard & 1u << LW_ON_PONG);
 }
 
+/* A connection to where the server sends us takes the place of the one that was told so. 0 or a negative lw_err. */
+static int change_conn(socket_box *s, lw_conn *conn) {
+  const lw_redirect *redirect = s->trip->redirect;
+  lw_hub *hub = &s->socket.target.box.host->hub;
+  lw_conn_settings settings = *lw_conn_settings_of(conn);
+  lw_conn_way way = {.tls = redirect->offer.url->secure ? s->trip->tls : NULL};
+  int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
+  int err;
+  lw_conn *next;
+  settings.handshake_timeout = left > 0 ? left : 0;
+  if (!redirect->crossed) way.server_name = s->trip->server_name; /* of others, the certificate must name the host */
+  next = lw_conn_connect(hub, &settings, &redirect->offer, &way, LW_KIND_SOCKET, s, &err);
+  if (!next) return err;
+  lw_conn_hear(next, lw_conn_heard(conn));
+  if (lw_conn_is_paused(conn)) lw_conn_pause(next);
+  lw_conn_set_owner(conn, NULL); /* what it still has to tell is nobody's */
+  s->socket.conn = next;
+  return 0;
+}
+
+/* 1 if the event was the server's word that the socket should go elsewhere, and it does: nobody is told. */
+static int go_elsewhere(socket_box *s, lw_conn *conn, const lw_conn_event *event) {
+  const lw_http_head *head = lw_conn_head(conn);
+  if (!s->socket.follows || event->kind != LW_CONN_FAILED || event->error != LW_ERR_STATUS) return 0;
+  if (!head || !lw_redirect_is(head)) return 0;
+  s->unfollowed = lw_redirect_follow(s->trip->redirect, head);
+  if (s->unfollowed < 0) return 0;
+  s->moved = 1;
+  s->unfollowed = change_conn(s, conn);
+  return s->unfollowed == 0;
+}
+
 int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   socket_box *s = lw_conn_owner(conn);
   lw_event_type type;
   int target = lua_gettop(L) + 1, called = 0, below, before;
-  if (!s || is_unheard(conn, event)) return 0;
+  if (!s || is_unheard(conn, event) || go_elsewhere(s, conn, event)) return 0;
   type = apply(s, event);
   if (!s->socket.target.box.slot) return 0; /* nobody listens */
   lw_box_push(L, &s->socket.target.box);
+  note_move(L, s, target);
   before = s->socket.target.handlers;
   below = falls_back(L, s, type, target);
   if (below || lw_target_wants(L, target, type)) {

@@ -18,6 +18,7 @@ typedef struct lw_lua_socket {
   int64_t received;
   unsigned char server_side;
   unsigned char closed; /* readyState is 3 */
+  unsigned char follows; /* client: goes where the server sends it, as long as it is not open */
 } lw_lua_socket;
 
 /* User values after a target's own. */

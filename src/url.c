@@ -328,25 +328,28 @@ int lw_url_parse(lw_url *url, const char *text, size_t n) {
 
 /* --- a reference at a base --- */
 
+static int is_letter(char c) {
+  return lw_text_lower(c) >= 'a' && lw_text_lower(c) <= 'z';
+}
+
 /* "http:", "ws:", "g:" (RFC 3986, 3.1): 1 if the text begins so, and is not relative. */
-static int has_scheme(part text) {
-  size_t n = find(text, ":/\\?");
-  if (n == 0 || n == text.n || text.at[n] != ':' || lower(text.at[0]) < 'a' || lower(text.at[0]) > 'z') return 0;
+static int has_scheme(lw_text text) {
+  size_t n = lw_text_find(text, ":/\\?");
+  if (n == text.n || text.at[n] != ':' || !is_letter(text.at[0])) return 0;
   for (size_t i = 1; i < n; i++)
-    if (!is_digit(text.at[i]) && !strchr("+-.", text.at[i]) && (lower(text.at[i]) < 'a' || lower(text.at[i]) > 'z'))
-      return 0;
+    if (!is_letter(text.at[i]) && !lw_text_is_digit(text.at[i]) && !strchr("+-.", text.at[i])) return 0;
   return 1;
 }
 
 /* How much of the base's href stands before a reference (5.2.2); dot segments go when both are parsed. */
-static size_t kept_of_base(const lw_url *base, part text) {
-  part href = {base->href, strlen(base->href)};
+static size_t kept_of_base(const lw_url *base, lw_text text) {
+  lw_text href = {base->href, strlen(base->href)};
   size_t origin = strlen(base->origin), path;
   if (has_scheme(text)) return 0;
   if (text.n == 0) return href.n;
-  if (text.n >= 2 && is_slash(text.at[0]) && is_slash(text.at[1])) return find(href, ":") + 1;
+  if (text.n >= 2 && is_slash(text.at[0]) && is_slash(text.at[1])) return lw_text_find(href, ":") + 1;
   if (is_slash(text.at[0])) return origin;
-  path = find(href, "?");
+  path = lw_text_find(href, "?");
   if (text.at[0] == '?') return path;
   while (path > origin && href.at[path - 1] != '/')
     path--;
@@ -356,7 +359,7 @@ static size_t kept_of_base(const lw_url *base, part text) {
 int lw_url_join(lw_url *url, const lw_url *base, const char *reference, size_t n) {
   char text[2 * LW_URL_MAX];
   const char *fragment = n > 0 ? memchr(reference, '#', n) : NULL;
-  part rest = {reference, fragment ? (size_t)(fragment - reference) : n};
+  lw_text rest = {reference, fragment ? (size_t)(fragment - reference) : n};
   *url = (lw_url){0};
   if (rest.n > LW_URL_MAX) return LW_ERR_URL_LENGTH;
   size_t kept = kept_of_base(base, rest);

@@ -48,7 +48,7 @@ function Event:stopImmediatePropagation() end
 ---@field OPEN 1
 ---@field CLOSING 2
 ---@field CLOSED 3
----@field url string serialised, without credentials; `""` on the server side
+---@field url string serialised, without credentials; where redirects have led; `""` on the server side
 ---@field readyState 0|1|2|3
 ---@field protocol string
 ---@field extensions string
@@ -134,6 +134,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field origin? string
 ---@field userAgent? string
 ---@field family? 4|6
+---@field followRedirects? integer 0: a redirect is a refusal; n: at most n are followed, never from wss to ws, and credentials do not cross to another origin
 ---@field tls? lunawire.ClientTls for wss
 
 --- How a client checks the server, and who it is itself (docs/tls.md).

@@ -89,6 +89,7 @@ end
 
 local function onopen(state, opened)
   state.phase, state.openedAt = "open", state.world.now()
+  state.url = state.inner.url -- where redirects have led
   opened.target = state.object
   state.opening = true -- what the handler sends goes before what has waited: it may have to say who we are
   local errors = {}

@@ -25,7 +25,7 @@ static const struct {
     NAME(URL_HOST_BYTE), NAME(HTTP_START),   NAME(HTTP_VERSION),   NAME(HTTP_LINE),
     NAME(HTTP_FIELD),    NAME(HTTP_VALUE),   NAME(HTTP_COUNT),     NAME(HTTP_SIZE),
     NAME(HTTP_TARGET),   NAME(STATUS),       NAME(UPGRADE),        NAME(CONNECTION),
-    NAME(HTTP_CHUNK),
+    NAME(HTTP_CHUNK),    NAME(LOCATION),     NAME(REDIRECTS),      NAME(DOWNGRADE),
     NAME(KEY),           NAME(ACCEPT),       NAME(WS_VERSION),     NAME(PROTOCOL),
     NAME(PROTOCOL_LIST), NAME(EXTENSION),    NAME(EXTENSION_LIST), NAME(METHOD),
     NAME(HOST),          NAME(BODY),         NAME(ORIGIN),         NAME(RESOURCE),
@@ -127,6 +127,7 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   probe_ip(L);
   probe_protocol(L);
   probe_upgrade(L);
+  probe_redirect(L);
   probe_tcp(L);
   probe_session(L);
   probe_system(L);
