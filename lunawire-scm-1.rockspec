@@ -53,6 +53,7 @@ build = {
         "src/conn.c",
         "src/crypt.c",
         "src/err.c",
+        "src/forwarded.c",
         "src/frame.c",
         "src/handshake.c",
         "src/heartbeat.c",

@@ -55,6 +55,7 @@ describe("an upgrade", function()
     assert.same({
       method = "GET", target = "/room/a%20b?x=1&y=?z", path = "/room/a%20b", query = "x=1&y=?z",
       remoteAddress = "127.0.0.1", remotePort = select(2, probe.sys.name(fd)),
+      peerAddress = "127.0.0.1", peerPort = select(2, probe.sys.name(fd)),
       headers = {
         host = "127.0.0.1", upgrade = "websocket", connection = "Upgrade",
         ["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ==", ["sec-websocket-version"] = "13",

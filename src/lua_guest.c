@@ -8,6 +8,7 @@
 #include "http.h"
 #include "lua_check.h"
 #include "lua_tls.h"
+#include "server.h"
 
 static const char guest_key, guest_metatable_key; /* addresses as keys: an event's guest, the registry's metatable */
 
@@ -109,24 +110,37 @@ static void set_slice(lua_State *L, const char *name, const void *bytes, size_t 
   lua_setfield(L, -2, name);
 }
 
-/* event.request: method, target, path, query, headers, remoteAddress, remotePort, tls. */
+static void set_address(lua_State *L, const char *address, unsigned short port, const char *name, const char *port_name) {
+  lua_pushinteger(L, port);
+  lua_setfield(L, -2, port_name);
+  lua_pushstring(L, address);
+  lua_setfield(L, -2, name);
+}
+
+/* Who asks, and whom the connection comes from: one and the same unless a trusted proxy stands between. */
+static void set_addresses(lua_State *L, lw_conn *conn) {
+  const lw_server *server = lw_conn_seat(conn)->server;
+  char address[LW_ADDRESS_TEXT];
+  unsigned short port = lw_conn_address(conn, address);
+  set_address(L, address, port, "peerAddress", "peerPort");
+  if (server) port = lw_server_client(server, conn, address);
+  set_address(L, address, port, "remoteAddress", "remotePort");
+}
+
+/* event.request: method, target, path, query, headers, remoteAddress, remotePort, peerAddress, peerPort, tls. */
 static void push_request(lua_State *L, lw_conn *conn) {
   const lw_http_head *head = lw_conn_head(conn);
   lw_slice target = head->target;
   const unsigned char *query = memchr(target.bytes, '?', target.n);
   size_t path_n = query ? (size_t)(query - target.bytes) : target.n;
-  char address[LW_ADDRESS_TEXT];
-  lua_createtable(L, 0, 7);
+  lua_createtable(L, 0, 9);
   set_slice(L, "method", head->method.bytes, head->method.n);
   set_slice(L, "target", target.bytes, target.n);
   set_slice(L, "path", target.bytes, path_n);
   if (query) set_slice(L, "query", query + 1, target.n - path_n - 1);
   lw_push_headers(L, head);
   lua_setfield(L, -2, "headers");
-  lua_pushinteger(L, lw_conn_address(conn, address));
-  lua_setfield(L, -2, "remotePort");
-  lua_pushstring(L, address);
-  lua_setfield(L, -2, "remoteAddress");
+  set_addresses(L, conn);
   if (!lw_conn_tls(conn)) return;
   lw_push_tls(L, lw_conn_tls(conn));
   lua_setfield(L, -2, "tls");

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forwarded.h"
 #include "http.h"
 #include "lua_check.h"
 #include "lua_guest.h"
@@ -58,6 +59,7 @@ static const lw_option known[] = {
     {"path", LW_OPTION_OTHER, 0, 0, 0},
     {"resource", LW_OPTION_OTHER, 0, 0, 0},
     {"origins", LW_OPTION_OTHER, 0, 0, 0},
+    {"trustProxy", LW_OPTION_OTHER, 0, 0, 0},
     {"protocols", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
@@ -154,6 +156,25 @@ static lw_strings *protocols_option(lua_State *L, server_box *s, int box) {
   return strings_option(L, "protocols", 1);
 }
 
+/* The proxies to be believed: true would be everybody, so whoever came could choose an address. */
+static const lw_strings *trusted_option(lua_State *L) {
+  const lw_strings *list;
+  lua_getfield(L, 2, "trustProxy");
+  if (lua_isboolean(L, -1) && lua_toboolean(L, -1))
+    lw_raise(L, "TypeError", CLASS ": option \"trustProxy\": a list of the proxies' addresses expected "
+             "(\"127.0.0.1\", \"10.0.0.0/8\", \"unix\"), got true: then anybody could say whose address is his");
+  if (lua_isboolean(L, -1)) return NULL;
+  list = strings_option(L, "trustProxy", 0);
+  for (size_t i = 0; list && i < list->count; i++) {
+    lw_trusted trusted = {0};
+    int err = lw_trusted_add(&trusted, list->items[i]);
+    lw_trusted_clear(&trusted);
+    if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
+    if (err < 0) lw_raise(L, "TypeError", CLASS ": option \"trustProxy\": \"%s\": %s", list->items[i], lw_strerror(err));
+  }
+  return list;
+}
+
 /* `path` looks like a URL's to those who come from elsewhere: beside a port it cannot be meant. */
 static void check_path_alone(lua_State *L, const char *host) {
   int port = lw_getfield(L, 2, "port") != LUA_TNIL;
@@ -192,6 +213,7 @@ static int server_new(lua_State *L) {
   options.listen.reuse_port = values.reuse_port;
   options.resource = string_option(L, "resource");
   options.origins = strings_option(L, "origins", 0);
+  options.trusted = trusted_option(L);
   options.protocols = protocols_option(L, s, 3);
   lua_getfield(L, 2, "tls");
   lua_pushvalue(L, -1);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "forwarded.h"
+
 #define ACCEPTS_A_TURN 64                    /* guests let in before others have their turn */
 #define FULL_PAUSE INT64_C(100000000)        /* 100 ms without accepting when no descriptor is left */
 #define REFUSED_AT_ONCE 64                   /* guests over the limit that are told so; more are just closed */
@@ -45,6 +47,7 @@ struct lw_server {
   char *path;     /* of a Unix socket, to be removed */
   char *resource;
   lw_strings *origins, *protocols;
+  lw_trusted trusted;
   lw_tls_context *tls; /* NULL: none is spoken */
   lw_seat seats;  /* the head of the ring of all connections */
   size_t count;   /* in that ring */
@@ -102,6 +105,10 @@ static int copy_options(lw_server *server, const lw_server_options *options) {
   if (options->resource && !(server->resource = strdup(options->resource))) return LW_ERR_MEMORY;
   if (options->origins && !(server->origins = copy_strings(options->origins))) return LW_ERR_MEMORY;
   if (options->protocols && !(server->protocols = copy_strings(options->protocols))) return LW_ERR_MEMORY;
+  for (size_t i = 0; options->trusted && i < options->trusted->count; i++) {
+    int err = lw_trusted_add(&server->trusted, options->trusted->items[i]);
+    if (err < 0) return err;
+  }
   return lw_random(&server->hash_key, sizeof server->hash_key);
 }
 
@@ -129,6 +136,7 @@ static void free_parts(lw_server *server) {
   lw_tls_context_release(server->tls);
   free_strings(server->origins);
   free_strings(server->protocols);
+  lw_trusted_clear(&server->trusted);
   free(server->resource);
   free(server->path);
   free_topics(server);
@@ -369,6 +377,14 @@ static int origin_allowed(const lw_server *server, const lw_http_head *head) {
   origin = lw_http_field_at(head, "Origin", 0);
   if (!origin) return 1; /* not a browser: nothing to protect */
   return !lw_http_field_at(head, "Origin", 1) && in_strings(server->origins, origin->value, 1);
+}
+
+unsigned short lw_server_client(const lw_server *server, lw_conn *c, char text[LW_ADDRESS_TEXT]) {
+  unsigned short port = lw_conn_address(c, text);
+  lw_forwarded client;
+  if (!lw_forwarded_client(&server->trusted, lw_conn_head(c), text, &client)) return port;
+  memcpy(text, client.address, sizeof client.address);
+  return (unsigned short)client.port;
 }
 
 static int resource_served(const lw_server *server, lw_slice target) {

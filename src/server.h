@@ -26,6 +26,7 @@ typedef struct lw_server_options {
   size_t max_connections;  /* 0: from the descriptor limit */
   lw_heartbeat_settings heartbeat;
   const char *resource;    /* the only path served; NULL: any */
+  const lw_strings *trusted; /* proxies whose X-Forwarded-For is believed, see forwarded.h; NULL: none */
   const lw_strings *origins; /* allowed; NULL: the same origin; an item "*" allows any */
   const lw_strings *protocols; /* spoken; NULL: none, or somebody else chooses */
   lw_tls_context *tls;     /* NULL: none is spoken */
@@ -70,6 +71,11 @@ typedef enum lw_verdict {
   LW_VERDICT_UPGRADE  /* may be accepted, with the protocol named */
 } lw_verdict;
 
+/*
+** Who asks on a connection in LW_CONN_ASKED: its peer, or whom a trusted proxy names. Returns
+** the port; 0: not known.
+*/
+unsigned short lw_server_client(const lw_server *server, lw_conn *c, char text[LW_ADDRESS_TEXT]);
 /* What the options say to a connection in LW_CONN_ASKED. `protocol` is a slice of its head, or empty. */
 lw_verdict lw_server_judge(lw_server *server, lw_conn *c, lw_slice *protocol);
 /* The connection leaves (it has ended, or is about to be freed); drops its subscriptions. No server: nothing. */

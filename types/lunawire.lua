@@ -180,6 +180,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field backlog? integer
 ---@field reusePort? boolean
 ---@field protocols? string[]|string|fun(offered: string[], request: lunawire.Request): string?
+---@field trustProxy? string[]|string proxies whose `X-Forwarded-For` is believed: addresses, networks (`"10.0.0.0/8"`), `"unix"` for whoever comes over a Unix socket
 ---@field origins? string[]|string nil: the same origin only; `"*"`: any
 ---@field resource? string serve only this path
 ---@field maxConnections? integer from the descriptor limit
@@ -194,8 +195,10 @@ function WebSocket:publish(topic, data, options) end
 ---@field path string
 ---@field query? string
 ---@field headers table<string, string> names in lower case
----@field remoteAddress string
----@field remotePort integer
+---@field remoteAddress string the client's: the connection's peer, or whom a proxy of `trustProxy` names; `""` over a Unix socket
+---@field remotePort integer 0: not known
+---@field peerAddress string the connection's peer, who may be a proxy
+---@field peerPort integer
 ---@field tls? lunawire.TlsFacts
 
 ---@class lunawire.ConnectionEvent: lunawire.Event

@@ -1,10 +1,12 @@
 /*
-** probe_redirect.c -- floor 1's redirects, for specs: what would be asked, and where.
+** probe_redirect.c -- floor 1's redirects and forwarded requests, for specs: what would be asked,
+** and where; and who asks.
 */
 #include "probe.h"
 
 #include <string.h>
 
+#include "forwarded.h"
 #include "redirect.h"
 
 #define CLASS "probe.Redirect"
@@ -69,10 +71,39 @@ static int follow(lua_State *L) {
   return err < 0 ? probe_fail(L, err) : request(L);
 }
 
+/* forwarded(trusted, peer, head): the client's address and port, or nil */
+static int forwarded(lua_State *L) {
+  lw_http_field fields[FIELDS];
+  lw_http_head head = {.fields = fields, .max_fields = FIELDS};
+  lw_trusted trusted = {0};
+  lw_forwarded client;
+  size_t n;
+  const char *peer = luaL_checkstring(L, 2);
+  const unsigned char *bytes = probe_check_exact(L, 3, &n);
+  int found;
+  if (lw_http_request(&head, bytes, n) < 0) return luaL_error(L, "no head");
+  for (int i = 1; lua_rawgeti(L, 1, i) == LUA_TSTRING; i++) {
+    int err = lw_trusted_add(&trusted, lua_tostring(L, -1)); /* the list keeps it */
+    lua_pop(L, 1);
+    if (err < 0) {
+      lw_trusted_clear(&trusted);
+      return probe_fail(L, err);
+    }
+  }
+  found = lw_forwarded_client(&trusted, &head, peer, &client);
+  lw_trusted_clear(&trusted);
+  if (!found) return 0;
+  lua_pushstring(L, client.address);
+  lua_pushinteger(L, client.port);
+  return 2;
+}
+
 static const luaL_Reg methods[] = {{"request", request}, {"follow", follow}, {"__gc", collect}, {NULL, NULL}};
 
 void probe_redirect(lua_State *L) {
   probe_class(L, CLASS, methods);
   lua_pushcfunction(L, new_redirect);
   lua_setfield(L, -2, "redirect");
+  lua_pushcfunction(L, forwarded);
+  lua_setfield(L, -2, "forwarded");
 }
