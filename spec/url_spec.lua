@@ -292,7 +292,8 @@ local function node(texts, base)
       } catch (e) {}
       console.log(text)
     }]])
-  local output, status = helper.run(("node %s/judge.js %s/urls %s"):format(directory, directory, base and helper.quote(base) or ""))
+  local output, status = helper.run(("node %s/judge.js %s/urls %s"):format(directory, directory,
+    base and helper.quote(base) or ""))
   assert.equal(0, status, output)
   local results = {}
   for line in output:gmatch "[^\n]*" do

@@ -30,6 +30,9 @@ test  | command:ip              | iproute2           | iproute          | iprout
 test  | command:node            | nodejs             | nodejs           | nodejs            | nodejs         | node
 test  | command:npm             | npm ca-certificates | nodejs-npm      | npm               | npm            | node
 test  | python:websockets       | python3-websockets | python3-websockets | python-websockets | py3-websockets | -
+test  | command:nginx           | nginx              | nginx            | nginx             | nginx          | nginx
+test  | command:haproxy         | haproxy            | haproxy          | haproxy           | haproxy        | haproxy
+test  | command:openssl         | openssl            | openssl          | openssl           | openssl        | openssl@3
 test  | browser                 | chromium           | chromium         | chromium          | chromium       | google-chrome
 check | command:gcc             | gcc                | gcc libasan libubsan | gcc           | gcc            | gcc
 check | command:clang           | clang              | clang            | clang             | clang          | llvm
@@ -58,6 +61,8 @@ found() {
     command:cc)       cc=${CC:-cc} && have "${cc%% *}" ;;
     command:lua)      lua_command >/dev/null ;;
     command:luarocks) have luarocks || have luarocks-5.4 ;;
+    command:nginx|command:haproxy) # an ordinary PATH may lack sbin, where Debian has them
+                      have "$what" || [ -x "/usr/sbin/$what" ] ;;
     command:ip)       # for network namespaces, which only Linux has; an ordinary PATH may lack sbin
                       [ "$(uname -s)" != Linux ] || have ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
     command:*)        have "$what" ;;
