@@ -117,14 +117,17 @@ static void set_address(lua_State *L, const char *address, unsigned short port, 
   lua_setfield(L, -2, name);
 }
 
-/* Who asks, and whom the connection comes from: one and the same unless a trusted proxy stands between. */
+/*
+** Who asks, and whom the connection comes from: one and the same unless a trusted proxy stands
+** between. Both are asked for first: at any allocation a finalizer may be the server's end.
+*/
 static void set_addresses(lua_State *L, lw_conn *conn) {
   const lw_server *server = lw_conn_seat(conn)->server;
-  char address[LW_ADDRESS_TEXT];
-  unsigned short port = lw_conn_address(conn, address);
-  set_address(L, address, port, "peerAddress", "peerPort");
-  if (server) port = lw_server_client(server, conn, address);
-  set_address(L, address, port, "remoteAddress", "remotePort");
+  char peer[LW_ADDRESS_TEXT], client[LW_ADDRESS_TEXT];
+  unsigned short peer_port = lw_conn_address(conn, peer);
+  unsigned short client_port = server ? lw_server_client(server, conn, client) : lw_conn_address(conn, client);
+  set_address(L, peer, peer_port, "peerAddress", "peerPort");
+  set_address(L, client, client_port, "remoteAddress", "remotePort");
 }
 
 /* event.request: method, target, path, query, headers, remoteAddress, remotePort, peerAddress, peerPort, tls. */

@@ -43,6 +43,7 @@ typedef struct stream_box {
 static stream_box *driven;
 
 static void put(lua_State *L, pipe_end *pipe, const void *bytes, size_t n) {
+  if (n == 0) return;
   if (pipe->used + n > pipe->capacity) {
     size_t capacity = 2 * (pipe->used + n);
     unsigned char *longer = realloc(pipe->bytes, capacity);
@@ -69,7 +70,7 @@ static ssize_t memory_recv(int fd, void *bytes, size_t n) {
   if (n > in->used) n = in->used;
   if (driven->read_limit && n > driven->read_limit) n = driven->read_limit;
   memcpy(bytes, in->bytes, n);
-  memmove(in->bytes, in->bytes + n, in->used - n);
+  if (n < in->used) memmove(in->bytes, in->bytes + n, in->used - n);
   in->used -= n;
   return (ssize_t)n;
 }
