@@ -73,8 +73,7 @@ for name, open in pairs(sides) do
       assert.same({ DEAD }, log)
       assert.equal(3, ws.readyState)
       local _, bytes = peer:finish()
-      assert.equal(6, #bytes) -- one ping (its mask may be any four bytes), and no Close frame
-      assert.equal("\x89\x80", bytes:sub(1, 2))
+      assert.matches("^\x89\x00$", (bytes:gsub("^\x89\x80....$", "\x89\x00"))) -- one ping, masked or not, and no Close frame
     end)
 
     for words, times in pairs {
@@ -390,7 +389,7 @@ describe("a heartbeat", function()
       peer:frame({ "text", payload = "pong" }, { "text", payload = "news" })
     end
     local _, rest = peer:finish() -- no answer, and it is given up
-    assert.is_nil(rest:find "\x88")
+    assert.matches("^\x81\x84........$", rest) -- the last "ping", masked, and no Close frame
     peer = server:open()
     isBeat(peer, TEXT, "ping")
     assert.same({ "open", "text news", "text news", "text news", DEAD, "reconnecting", "open" }, log)
