@@ -85,6 +85,32 @@ describe("a URL", function()
     { "ws://h/?ab\"<>^`{}|'[]~!$&()*+,;=:@-._/c", "ws://h/?ab%22%3C%3E^`{}|%27[]~!$&()*+,;=:@-._/c" },
   }
 
+  local room = 107 -- bytes of a Unix socket's path, on Linux
+  local unix = {
+    { "ws+unix:/run/chat.sock", "ws+unix:/run/chat.sock:/" },
+    { "ws+unix:/run/chat.sock:", "ws+unix:/run/chat.sock:/" },
+    { "ws+unix:/run/chat.sock:/", "ws+unix:/run/chat.sock:/" },
+    { "WSS+Unix:/run/Chat.sock:/Room?A=1", "wss+unix:/run/Chat.sock:/Room?A=1" },
+    { "ws+unix:/run/chat.sock:/a:b?c:d", "ws+unix:/run/chat.sock:/a:b?c:d" },
+    { "ws+unix:/run/chat.sock?q:r", "ws+unix:/run/chat.sock:/?q:r" },
+    { "ws+unix:/run/chat.sock:?q", "ws+unix:/run/chat.sock:/?q" },
+    { "ws+unix:/run/chat.sock:/a/../b\"c", "ws+unix:/run/chat.sock:/b%22c" },
+    { "ws+unix:/s:/../../..", "ws+unix:/s:/" }, -- no dots lead back into the socket's path
+    { "ws+unix:///run/chat.sock:/x", "ws+unix:/run/chat.sock:/x" },
+    { "ws+unix:////run//chat.sock", "ws+unix:/%2Frun//chat.sock:/" }, -- "//run" would be a host
+    { "ws+unix:/%2f/run", "ws+unix:/%2F/run:/" },
+    { "ws+unix:/a/../b/./c", "ws+unix:/a/../b/./c:/" }, -- which is not always /b/c: "a" may be a link
+    { "ws+unix:/", "ws+unix:/:/" },
+    { "ws+unix:/a%3ab%25c%3fd%23e%20f", "ws+unix:/a%3Ab%25c%3Fd%23e%20f:/" },
+    { "ws+unix:/%61%2Fb", "ws+unix:/a/b:/" },
+    { "ws+unix:/%zz%4", "ws+unix:/%25zz%254:/" },
+    { "ws+unix:/caf\195\169/\255", "ws+unix:/caf%C3%A9/%FF:/" },
+    { "ws+unix:/a\"<>^`{|}b\\c'[]@!$&()*+,;=~", "ws+unix:/a%22%3C%3E%5E%60%7B%7C%7Db\\c'[]@!$&()*+,;=~:/" },
+    { "ws+unix:/" .. ("x"):rep(room - 1), "ws+unix:/" .. ("x"):rep(room - 1) .. ":/" },
+    { "ws+unix:/" .. ("%C3%A9"):rep(53), "ws+unix:/" .. ("%C3%A9"):rep(53) .. ":/" },
+  }
+  for _, case in ipairs(unix) do right[#right + 1] = case end
+
   for _, case in ipairs(right) do
     it(("%s is %s, which is itself again"):format(case[1]:sub(1, 60), case[2]:sub(1, 60)), function()
       local url, name = parse(case[1])
@@ -109,6 +135,19 @@ describe("a URL", function()
       href = "ws://127.0.0.1:81/?", origin = "ws://127.0.0.1:81", host = "127.0.0.1", authority = "127.0.0.1:81",
       resource = "/?", port = 81, secure = false, isIp = true,
     }, parse "ws://127.0.0.1:81?")
+  end)
+
+  it("knows its parts when it is a Unix socket's", function()
+    assert.same({
+      href = "wss+unix:/run/a%3Ab.sock:/chat?x=1", origin = "wss+unix:/run/a%3Ab.sock", host = "localhost",
+      authority = "localhost", resource = "/chat?x=1", path = "/run/a:b.sock", port = 443, secure = true, isIp = false,
+    }, parse "WSS+UNIX:/run/a%3ab.sock:/chat?x=1")
+    assert.same({
+      href = "ws+unix:/s:/", origin = "ws+unix:/s", host = "localhost", authority = "localhost", resource = "/",
+      path = "/s", port = 80, secure = false, isIp = false,
+    }, parse "ws+unix:/s")
+    assert.equal("/\1\n\127 /../\255", parse("ws+unix:/%01%0a%7F%20/../%FF").path)
+    assert.is_nil(parse("ws+unix:/user:/pass@h/").user)
   end)
 
   local credentials = { -- text, user, password
@@ -162,6 +201,16 @@ describe("a URL", function()
     { "URL_HOST_BYTE", "ws://a<b/", "ws://a>b/", "ws://a^b/", "ws://a|b/", "ws://a%b/", "ws://a%00b/", "ws://a%20b/",
       "ws://a%2Fb/", "ws://a%3A80/", "ws://a%40b/", "ws://a[b/", "ws://a]b/", "ws://a%7Fb/", "ws://%0d%0a/", "ws://a%25b/",
       "ws://[::1]x/", "ws://[::1]80/" },
+    { "URL_PATH", "ws+unix:", "wss+unix:", "ws+unix:run/chat.sock", "ws+unix:./s", "ws+unix::/", "ws+unix:?q", "ws+unix://",
+      "ws+unix://host/path", "ws+unix://user@/path", "ws+unix:\\run\\s", "ws+unix:%2Frun%2Fs" },
+    { "URL_PATH_SIZE", "ws+unix:/" .. ("x"):rep(107), "ws+unix:/" .. ("%C3%A9"):rep(54), "ws+unix:/" .. ("x"):rep(8000),
+      "ws+unix:/" .. ("x"):rep(107) .. ":/a" },
+    { "URL_PATH_BYTE", "ws+unix:/%00", "ws+unix:/run/s%00:/", "ws+unix:/%00" .. ("x"):rep(200) },
+    { "URL_RESOURCE", "ws+unix:/run/s:8080/", "ws+unix:/run/s:chat", "ws+unix:/run/s::/" },
+    { "URL_FRAGMENT", "ws+unix:/run/s#", "ws+unix:/run/s:/#f" },
+    { "URL_SCHEME", "http+unix:/s", "unix:/s", "ws+unix", "ws+unix/s:/", "ws+unixx:/s" },
+    { "URL_LENGTH", "ws+unix:/s:/" .. ("a"):rep(8181), "ws+unix:/s:/" .. ("<"):rep(3000), "ws+unix:/" .. ("\255"):rep(100) .. ":/"
+      .. ("a"):rep(8000) },
     { "URL_USERINFO", "ws://a%3Ab@h/", "ws://a%0D%0Ab@h/", "ws://a:b%00@h/", "ws://a:b%7F@h/", "ws://%1f@h/" },
     { "URL_LENGTH", "ws://h/" .. ("a"):rep(8180) .. "é", "ws://h/" .. ("a"):rep(8186), "ws://h/?" .. ("é"):rep(1500),
       "ws://h/" .. ("<"):rep(8000),
@@ -187,12 +236,13 @@ describe("a URL", function()
   end)
 
   it("refuses spaces and control characters at every place of it", function()
-    local text = "ws://user:pass@host.example:81/a/b?c=d"
-    assert.is_table(parse(text))
-    for i = 0, #text do
-      for _, c in ipairs { " ", "\t", "\r", "\n", "\0", "\x1F", "\x7F" } do
-        local url, name = parse(text:sub(1, i) .. c .. text:sub(i + 1))
-        if url or name ~= "URL_BYTE" then error(("%q at %d"):format(c, i)) end
+    for _, text in ipairs { "ws://user:pass@host.example:81/a/b?c=d", "ws+unix:/run/a%3Ab.sock:/a/b?c=d" } do
+      assert.is_table(parse(text))
+      for i = 0, #text do
+        for _, c in ipairs { " ", "\t", "\r", "\n", "\0", "\x1F", "\x7F" } do
+          local url, name = parse(text:sub(1, i) .. c .. text:sub(i + 1))
+          if url or name ~= "URL_BYTE" then error(("%q at %d"):format(c, i)) end
+        end
       end
     end
   end)
@@ -269,6 +319,54 @@ describe("a reference", function()
 
   it("may have any length behind its #", function()
     assert.equal("ws://a/x", join("http://a/b", "x#" .. ("s"):rep(20000)).href)
+  end)
+
+  it("stays at the base's Unix socket when it is relative, and never leads to one otherwise", function()
+    for _, case in ipairs {
+      { "", "/a/b?q" }, { "x", "/a/x" }, { "/x?y", "/x?y" }, { "?z", "/a/b?z" }, { "../../x", "/x" }, { "./", "/a/" },
+      { "#f", "/a/b?q" }, { "/x:y", "/x:y" },
+    } do
+      local url = join("ws+unix:/run/s%3A:/a/b?q", case[1])
+      assert.equal("ws+unix:/run/s%3A:" .. case[2], url.href)
+      assert.equal("/run/s:", url.path)
+    end
+    assert.equal("ws+unix:/s:/x", join("ws+unix:/s", "x").href)
+    assert.equal("ws://h/x", join("ws+unix:/s", "ws://h/x").href)
+    assert.same({ nil, "URL_PATH" }, { join("ws+unix:/s", "//h/x") })
+    assert.equal("ws+unix:/s:/x", join("ws+unix:/s", "ws+unix:/s:/x").href)
+    for _, text in ipairs { "ws+unix:/x", "WSS+Unix:/x:/y", "///x", "///x:/s", "ws+unix:/s/:/", "ws+unix:///x" } do
+      assert.same({ nil, "URL_SCHEME" }, { join("ws+unix:/s", text) })
+      if text:find(":/", 1, true) and text:sub(1, 1) ~= "/" then
+        assert.same({ nil, "URL_SCHEME" }, { join("http://a/b", text) })
+      end
+    end
+  end)
+end)
+
+describe("the URL of a Unix socket", function()
+  it("cut anywhere is a shorter one or none, and never reads past its end", function()
+    local text = "wss+unix:/run/a%3Ab%C3%A9.sock:/chat/%41?x=%3f"
+    for n = 0, #text do
+      local url, name = parse(text:sub(1, n))
+      if url then
+        assert.equal(url.href, parse(url.href).href)
+        assert.equal(url.href, url.origin .. ":" .. url.resource)
+        assert.equal("/", url.path:sub(1, 1))
+      else
+        assert.is_true(name == "URL_EMPTY" or name == "URL_SCHEME" or name == "URL_PATH" or name == "URL_HOST", text:sub(1, n))
+      end
+    end
+  end)
+
+  it("is itself again for each byte there is, in the path and behind it", function()
+    for c = 1, 255 do
+      local path = ("/a%sb"):format(string.char(c))
+      local url = parse(("ws+unix:/a%%%02xb:/"):format(c))
+      assert.equal(path, url.path)
+      assert.equal(url.href, parse(url.href).href)
+      assert.equal(path, parse(url.href).path)
+      assert.is_nil(url.origin:sub(9):match "[:?#%z\1-\32\127-\255]")
+    end
   end)
 end)
 

@@ -53,6 +53,11 @@ static const char *const texts[] = {
     [-LW_ERR_URL_HOST_SIZE] =
         "the URL's host is longer than 253 bytes, or a part between its dots than 63",
     [-LW_ERR_URL_HOST_BYTE] = "the URL's host has a character that no host has",
+    [-LW_ERR_URL_PATH] =
+        "the URL has no absolute path of a Unix socket (ws+unix:/run/some.sock:/resource)",
+    [-LW_ERR_URL_PATH_SIZE] = "the URL's path of a Unix socket is longer than the system takes",
+    [-LW_ERR_URL_PATH_BYTE] = "the URL's path of a Unix socket has a NUL",
+    [-LW_ERR_URL_RESOURCE] = "the URL has no slash behind a Unix socket's path and the colon after it",
 
     [-LW_ERR_HTTP_START] = "the first line is not HTTP",
     [-LW_ERR_HTTP_VERSION] = "an HTTP version other than 1.1",

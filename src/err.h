@@ -37,7 +37,7 @@ typedef enum lw_err {
 
   /* URLs */
   LW_ERR_URL_EMPTY = -50,
-  LW_ERR_URL_SCHEME = -51,     /* other than ws, wss, http, https */
+  LW_ERR_URL_SCHEME = -51,     /* other than ws, wss, http, https, ws+unix, wss+unix */
   LW_ERR_URL_FRAGMENT = -52,   /* a '#', even with nothing behind it */
   LW_ERR_URL_HOST = -53,       /* missing, or not behind two slashes */
   LW_ERR_URL_IPV6 = -54,       /* what stands in the brackets is no IPv6 address */
@@ -49,6 +49,10 @@ typedef enum lw_err {
   LW_ERR_URL_IDNA = -60,       /* letters outside ASCII in the host */
   LW_ERR_URL_HOST_SIZE = -61,  /* a host over 253 bytes, or a label of it over 63 */
   LW_ERR_URL_HOST_BYTE = -62,  /* a byte no host has */
+  LW_ERR_URL_PATH = -63,       /* no absolute path behind ws+unix: */
+  LW_ERR_URL_PATH_SIZE = -64,  /* that path is longer than the system takes */
+  LW_ERR_URL_PATH_BYTE = -65,  /* that path has a NUL */
+  LW_ERR_URL_RESOURCE = -66,   /* what stands behind that path and its colon begins with no slash */
 
   /* HTTP heads: RFC 9112 */
   LW_ERR_HTTP_START = -70,     /* the first line is no request or status line */

@@ -9,20 +9,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "ip.h"
 #include "text.h"
 
 #define HOST_MAX 253 /* RFC 1035, 2.3.4, as text and without the dot at its end */
 #define LABEL_MAX 63
+#define LOCAL_MAX (sizeof ((struct sockaddr_un *)0)->sun_path - 1) /* what the system takes */
 
 /* The canonical parts. */
 typedef struct scratch {
-  int secure, is_ip, is_ip6;
+  int secure, is_local, is_ip, is_ip6;
   unsigned port;
   lw_text user, password; /* as written; at is NULL where there are none */
   char host[HOST_MAX + 2];
   size_t host_length;
+  char path[LOCAL_MAX + 1]; /* of a Unix socket, decoded */
+  size_t path_length;
   char resource[LW_URL_MAX];
   size_t resource_length;
 } scratch;
@@ -34,8 +38,9 @@ static int is_slash(char c) {
 /* --- the scheme --- */
 
 static int parse_scheme(scratch *s, lw_text scheme) {
-  s->secure = lw_text_is(scheme, "wss") || lw_text_is(scheme, "https");
-  return s->secure || lw_text_is(scheme, "ws") || lw_text_is(scheme, "http") ? 0 : LW_ERR_URL_SCHEME;
+  s->is_local = lw_text_is(scheme, "ws+unix") || lw_text_is(scheme, "wss+unix");
+  s->secure = lw_text_is(scheme, "wss") || lw_text_is(scheme, "https") || lw_text_is(scheme, "wss+unix");
+  return s->is_local || s->secure || lw_text_is(scheme, "ws") || lw_text_is(scheme, "http") ? 0 : LW_ERR_URL_SCHEME;
 }
 
 /* --- credentials --- */
@@ -234,6 +239,58 @@ static int parse_query(scratch *s, lw_text text) {
   return text.n == 0 ? 0 : put_encoded(s, text, "\"<>'");
 }
 
+static int parse_resource(scratch *s, lw_text text) {
+  lw_text path = lw_text_head(text, lw_text_find(text, "?"));
+  int err = parse_path(s, path);
+  return err < 0 ? err : parse_query(s, lw_text_behind(text, path.n));
+}
+
+/* --- Unix sockets --- */
+
+/* What cannot stand for itself in a socket's path. */
+static int is_special(unsigned char c) {
+  return c <= 0x20 || c >= 0x7f || strchr("%:?#\"<>^`{|}", c);
+}
+
+/* Percent-encoded, so that it reads as before; room for three bytes each, and a NUL. Returns its length. */
+static size_t write_path(char *to, const scratch *s) {
+  char *at = to;
+  for (size_t i = 0; i < s->path_length; i++) {
+    unsigned char c = (unsigned char)s->path[i];
+    if (is_special(c) || (i == 1 && c == '/')) at += snprintf(at, 4, "%%%02X", c); /* two slashes begin a host */
+    else *at++ = (char)c;
+  }
+  *at = '\0';
+  return (size_t)(at - to);
+}
+
+static int copy_path(scratch *s, lw_text text) {
+  if (text.n == 0 || text.at[0] != '/') return LW_ERR_URL_PATH;
+  for (size_t i = 0; i < text.n;) {
+    unsigned char c = lw_text_decoded(text, &i);
+    if (c == '\0') return LW_ERR_URL_PATH_BYTE;
+    if (s->path_length == LOCAL_MAX) return LW_ERR_URL_PATH_SIZE;
+    s->path[s->path_length++] = (char)c;
+  }
+  return 0;
+}
+
+/* What stands behind "ws+unix:". */
+static int parse_local(scratch *s, lw_text text) {
+  /* "ws+unix:///path", with no host between the slashes, is what some write */
+  if (text.n >= 2 && text.at[0] == '/' && text.at[1] == '/') text = lw_text_behind(text, 2);
+  lw_text path = lw_text_head(text, lw_text_find(text, ":?"));
+  int err = copy_path(s, path);
+  if (err < 0) return err;
+  text = lw_text_behind(text, path.n);
+  if (text.n > 0 && text.at[0] == ':') text = lw_text_behind(text, 1);
+  if (text.n > 0 && !is_slash(text.at[0]) && text.at[0] != '?') return LW_ERR_URL_RESOURCE;
+  s->port = default_port(s->secure);
+  s->host_length = sizeof "localhost" - 1;
+  memcpy(s->host, "localhost", s->host_length);
+  return parse_resource(s, text);
+}
+
 /* --- all of it --- */
 
 static int check_bytes(lw_text text) {
@@ -252,15 +309,13 @@ static int parse(scratch *s, lw_text text) {
   if ((err = parse_scheme(s, lw_text_head(text, colon))) < 0) return err;
   if (lw_text_find(text, "#") < text.n) return LW_ERR_URL_FRAGMENT;
   text = lw_text_behind(text, colon + 1);
+  if (s->is_local) return parse_local(s, text);
   /* browsers forgive more slashes, fewer or none; RFC 6455, 3, has two */
   if (text.n < 2 || !is_slash(text.at[0]) || !is_slash(text.at[1])) return LW_ERR_URL_HOST;
   text = lw_text_behind(text, 2);
   lw_text authority = lw_text_head(text, lw_text_find(text, "/\\?"));
   if ((err = parse_authority(s, authority)) < 0) return err;
-  text = lw_text_behind(text, authority.n);
-  lw_text path = lw_text_head(text, lw_text_find(text, "?"));
-  if ((err = parse_path(s, path)) < 0) return err;
-  return parse_query(s, lw_text_behind(text, path.n));
+  return parse_resource(s, lw_text_behind(text, authority.n));
 }
 
 /* Copies n bytes and a NUL to *to and moves it behind them; returns where they stand. */
@@ -272,11 +327,16 @@ static const char *keep(char **to, const char *bytes, size_t n) {
   return at;
 }
 
-/* "wss://" and the authority, in the longest case. */
-#define ORIGIN_MAX (6 + HOST_MAX + 1 + 2 + 6 + 1)
+/* "wss://" and the authority, or "wss+unix:" and the path, in the longest case. */
+#define ORIGIN_MAX (9 + 3 * LOCAL_MAX + 1)
+_Static_assert(ORIGIN_MAX >= 6 + HOST_MAX + 1 + 2 + 6 + 1, "room for an authority");
 
 static size_t write_origin(char origin[ORIGIN_MAX], const scratch *s) {
   char port[8] = "";
+  if (s->is_local) {
+    size_t n = (size_t)snprintf(origin, ORIGIN_MAX, "%s", s->secure ? "wss+unix:" : "ws+unix:");
+    return n + write_path(origin + n, s);
+  }
   if (s->port != default_port(s->secure)) snprintf(port, sizeof port, ":%u", s->port);
   int n = snprintf(origin, ORIGIN_MAX, "%s://%s%.*s%s%s", s->secure ? "wss" : "ws",
                    s->is_ip6 ? "[" : "", (int)s->host_length, s->host, s->is_ip6 ? "]" : "", port);
@@ -291,24 +351,26 @@ static const char *keep_decoded(char **to, lw_text text) {
 
 /* From the scratch to a block of its own. */
 static int build(lw_url *url, const scratch *s) {
-  char origin[ORIGIN_MAX];
+  char origin[ORIGIN_MAX + 1];
   size_t origin_length = write_origin(origin, s), scheme = s->secure ? 6 : 5;
-  size_t href_length = origin_length + s->resource_length;
+  size_t front = origin_length + (size_t)s->is_local, href_length = front + s->resource_length;
   if (href_length > LW_URL_MAX) /* else it could not be parsed again */
     return LW_ERR_URL_LENGTH;
-  size_t size = href_length + origin_length + s->host_length + s->user.n + s->password.n + 5;
+  size_t size = href_length + origin_length + s->host_length + s->path_length + s->user.n + s->password.n + 6;
   char *to = malloc(size);
   if (!to) return LW_ERR_MEMORY;
   *url = (lw_url){.memory = to, .port = (unsigned short)s->port};
   url->secure = (unsigned char)s->secure;
   url->is_ip = (unsigned char)s->is_ip;
   url->href = to;
-  memcpy(to, origin, origin_length);
-  url->resource = to += origin_length;
+  origin[origin_length] = ':'; /* stands between a socket's path and the resource */
+  memcpy(to, origin, front);
+  url->resource = to += front;
   keep(&to, s->resource, s->resource_length);
   url->origin = keep(&to, origin, origin_length);
-  url->authority = url->origin + scheme;
   url->host = keep(&to, s->host, s->host_length);
+  url->authority = s->is_local ? url->host : url->origin + scheme;
+  if (s->is_local) url->path = keep(&to, s->path, s->path_length);
   if (s->user.at) {
     url->user = keep_decoded(&to, s->user);
     url->password = keep_decoded(&to, s->password);
@@ -320,7 +382,7 @@ int lw_url_parse(lw_url *url, const char *text, size_t n) {
   scratch s;
   s.is_ip = s.is_ip6 = 0; /* not all of it: it is large */
   s.user = s.password = (lw_text){NULL, 0};
-  s.host_length = s.resource_length = 0;
+  s.host_length = s.path_length = s.resource_length = 0;
   *url = (lw_url){0};
   int err = parse(&s, (lw_text){text, n});
   return err < 0 ? err : build(url, &s);
@@ -344,7 +406,7 @@ static int has_scheme(lw_text text) {
 /* How much of the base's href stands before a reference (5.2.2); dot segments go when both are parsed. */
 static size_t kept_of_base(const lw_url *base, lw_text text) {
   lw_text href = {base->href, strlen(base->href)};
-  size_t origin = strlen(base->origin), path;
+  size_t origin = strlen(base->origin) + (base->path != NULL), path; /* a colon ends a socket's path */
   if (has_scheme(text)) return 0;
   if (text.n == 0) return href.n;
   if (text.n >= 2 && is_slash(text.at[0]) && is_slash(text.at[1])) return lw_text_find(href, ":") + 1;
@@ -365,7 +427,11 @@ int lw_url_join(lw_url *url, const lw_url *base, const char *reference, size_t n
   size_t kept = kept_of_base(base, rest);
   memcpy(text, base->href, kept);
   if (rest.n > 0) memcpy(text + kept, rest.at, rest.n);
-  return lw_url_parse(url, text, kept + rest.n);
+  int err = lw_url_parse(url, text, kept + rest.n);
+  /* a server must not send its client to the sockets of the client's own machine */
+  if (err < 0 || !url->path || (base->path && strcmp(url->path, base->path) == 0)) return err;
+  lw_url_clear(url);
+  return LW_ERR_URL_SCHEME;
 }
 
 void lw_url_clear(lw_url *url) {

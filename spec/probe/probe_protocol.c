@@ -111,6 +111,7 @@ static int push_url(lua_State *L, lw_url *of, int err) {
   set_text(L, "host", url.host);
   set_text(L, "authority", url.authority);
   set_text(L, "resource", url.resource);
+  set_text(L, "path", url.path);
   set_text(L, "user", url.user);
   set_text(L, "password", url.password);
   set_number(L, "port", url.port);
