@@ -158,6 +158,44 @@ describe("handshakeTimeout of a client", function()
     assert.equal(6, took)
   end)
 
+  it("is not over when the next address is tried, and ends whatever is under way", function()
+    local port
+    for _, address in ipairs { "127.0.0.1", "127.0.0.2", "127.0.0.3" } do -- whose queues are full: nobody answers
+      local fd, _, bound = assert(probe.listen { host = address, port = port, backlog = 1 })
+      desk.fd(fd)
+      for _ = 1, 2 do desk.fd(assert(sys.connect(bound, address))) end
+      port = bound
+    end
+    sys.hosts { ["some.where"] = "127.0.0.1,127.0.0.2,127.0.0.3" }
+    local conn = desk.keep(assert(probe.conn { url = ("ws://some.where:%d/"):format(port), handshakeTimeout = ns(0.6) }))
+    desk.await(function()
+      assert.same({}, conn:turn())
+      return #sys.dialled() == 1
+    end)
+    local before = sys.descriptors()
+    assert.same({}, pass(conn, 0.25))
+    assert.equal(2, #sys.dialled())
+    assert.same({}, pass(conn, 0.25))
+    assert.equal(3, #sys.dialled())
+    assert.equal(before + 2, sys.descriptors())
+    assert.same({}, pass(conn, 0.099))
+    assert.same(expired, pass(conn, 0.001))
+    assert.equal(before - 1, sys.descriptors())
+  end)
+
+  it("ends who waits for room at a Unix socket", function()
+    local path = desk.path()
+    desk.fd((assert(probe.listen { path = path, backlog = 1 })))
+    for _ = 1, 2 do desk.fd(assert(sys.connect(path))) end
+    local before = sys.descriptors()
+    local conn = desk.keep(assert(probe.conn { url = "ws+unix:" .. path, handshakeTimeout = ns(1) }))
+    assert.same({}, pass(conn, 0.999))
+    assert.equal(50, #sys.dialled())
+    assert.same(expired, pass(conn, 0.001))
+    conn:free()
+    assert.equal(before, sys.descriptors())
+  end)
+
   it("is over once the connection is open", function()
     local conn, asked = client { handshakeTimeout = ns(10) }
     local peer, key = asked()

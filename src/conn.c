@@ -16,6 +16,7 @@ typedef struct outset {
   lw_tls_context *tls; /* NULL: ws */
   char *server_name;
   unsigned short port;
+  char *path; /* a Unix socket's; NULL: none */
   char host[];
 } outset;
 
@@ -126,6 +127,7 @@ static void drop_outset(lw_conn *c) {
   lw_dial_free(c->outset->dial);
   lw_tls_context_release(c->outset->tls);
   free(c->outset->server_name);
+  free(c->outset->path);
   free(c->outset);
   c->outset = NULL;
 }
@@ -137,12 +139,14 @@ static void drop_upgrade(lw_conn *c) {
 
 /* Keeps what the way there takes. 0 or LW_ERR_MEMORY. */
 static int set_out(lw_conn *c, const lw_url *url, const lw_conn_way *way) {
+  const char *path = way->path ? way->path : url->path;
   size_t n = strlen(url->host) + 1;
   if (!(c->outset = calloc(1, sizeof *c->outset + n))) return LW_ERR_MEMORY;
   memcpy(c->outset->host, url->host, n);
   c->outset->port = url->port;
   c->outset->tls = lw_tls_context_hold(way->tls);
   if (way->server_name && !(c->outset->server_name = strdup(way->server_name))) return LW_ERR_MEMORY;
+  if (path && !(c->outset->path = strdup(path))) return LW_ERR_MEMORY;
   return 0;
 }
 
@@ -189,7 +193,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_con
 static void close_fd(lw_conn *c) {
   lw_loop *loop = c->hub->loop;
   int fd;
-  drop_outset(c); /* a dial has lent its descriptor to the source, and closes it */
+  drop_outset(c);
   fd = c->source.fd;
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
@@ -571,7 +575,7 @@ static void receive_frames(lw_conn *c) {
 
 static int dial(lw_conn *c) {
   outset *o = c->outset;
-  lw_dial_options options = {.host = o->host, .port = o->port, .family = c->settings.family,
+  lw_dial_options options = {.path = o->path, .host = o->host, .port = o->port, .family = c->settings.family,
                              .no_delay = c->settings.no_delay};
   int fd = -1, err = 0;
   if (!o->dial) {
@@ -734,7 +738,7 @@ void lw_conn_ready(lw_conn *c, unsigned why) {
     c->blocked = 0;
     c->taken = c->hub->loop->now;
   }
-  if (why & LW_DUE) expire(c);
+  if (why & LW_DUE && !lw_timer_is_set(&c->deadline)) expire(c); /* else it was the dial's timer */
   if (c->orphan && c->state != LW_CONN_CLOSED) lw_conn_close(c, 0, NULL, 0);
 }
 

@@ -102,8 +102,9 @@ typedef struct lw_seat {
   size_t *open_count; /* of the server: its connections in LW_CONN_OPEN; NULL: it never comes to that */
 } lw_seat;
 
-/* How a client gets to its server. Zeroed: straight to the URL's host. Copied. */
+/* How a client gets to its server. Zeroed: straight to where the URL says. Copied. */
 typedef struct lw_conn_way {
+  const char *path;        /* a Unix socket's, wherever the URL leads; NULL: the URL's own, if it has one */
   lw_tls_context *tls;     /* of wss */
   const char *server_name; /* whom the certificate must name; NULL: the URL's host */
 } lw_conn_way;

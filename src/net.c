@@ -63,37 +63,85 @@ static int look_up(const lw_sys *sys, const char *host, unsigned short port, int
   return code == EAI_SYSTEM ? last_error() : LW_ERR_GAI(code);
 }
 
+/* The address of a Unix socket. 0 or a negative lw_err. */
+static int name_local(struct sockaddr_un *local, const char *path) {
+  const size_t length = strlen(path);
+  memset(local, 0, sizeof *local);
+  local->sun_family = AF_UNIX;
+  if (length == 0) return LW_ERR_SYS(ENOENT);
+  if (length >= sizeof local->sun_path) return LW_ERR_SYS(ENAMETOOLONG);
+  memcpy(local->sun_path, path, length);
+  return 0;
+}
+
 /* --- reaching a host --- */
 
 typedef enum phase {
   LOOKING_UP, /* a helper thread has the name */
-  READY,      /* no attempt is under way */
-  CONNECTING, /* the source holds a socket on its way */
+  TRYING,     /* addresses are known: some under way, some left */
   OVER,       /* connected, or nothing is left to try: `err` says which */
 } phase;
+
+/* One address on its way. */
+typedef struct attempt {
+  lw_source source; /* its socket; fd -1: this place is free */
+  const struct addrinfo *address;
+  unsigned number;  /* how many began before */
+} attempt;
 
 struct lw_dial {
   lw_loop *loop;
   lw_source *source;
-  lw_lookup *lookup;               /* owns the list; NULL for a literal */
-  struct addrinfo *literal;        /* its own list; NULL for a name */
-  const struct addrinfo *address;  /* being tried, or to be tried next */
+  lw_lookup *lookup;               /* owns the list; NULL for a literal and a path */
+  struct addrinfo *literal;        /* its own list; NULL for a name and a path */
+  const struct addrinfo *left[2];  /* to be tried next: of the first address's family, and of the other */
+  int turn;                        /* which of the two it is */
   phase phase;
   int family;
   int no_delay;
-  int err; /* of the last attempt */
+  int err;        /* the most telling one so far */
+  unsigned began; /* attempts, so far */
+  lw_timer pause; /* set: the next attempt must wait for it */
+  struct addrinfo path;            /* of a Unix socket: `local` as a list of one */
+  struct sockaddr_un local;
+  attempt attempts[LW_DIAL_ATTEMPTS];
 };
+
+/* The first of the list that is of this family. */
+static const struct addrinfo *of_family(const struct addrinfo *list, int family) {
+  while (list && list->ai_family != family) list = list->ai_next;
+  return list;
+}
+
+/* The addresses are here. */
+static void set_out(lw_dial *dial, const struct addrinfo *list) {
+  dial->phase = TRYING;
+  if (dial->family != AF_UNSPEC) list = of_family(list, dial->family);
+  dial->left[0] = list;
+  if (list && dial->family == AF_UNSPEC)
+    dial->left[1] = of_family(list, list->ai_family == AF_INET ? AF_INET6 : AF_INET);
+}
+
+/* A path is an address already. */
+static int begin_local(lw_dial *dial, const char *path) {
+  const int err = name_local(&dial->local, path);
+  dial->path.ai_family = dial->family = AF_UNIX;
+  dial->path.ai_socktype = SOCK_STREAM;
+  dial->path.ai_addr = (struct sockaddr *)&dial->local;
+  dial->path.ai_addrlen = sizeof dial->local;
+  if (err == 0) set_out(dial, &dial->path);
+  return err;
+}
 
 /* A literal needs no helper; what is none goes to one. */
 static int begin(lw_dial *dial, const lw_dial_options *options) {
   lw_resolver *resolver;
   int err;
+  if (options->path) return begin_local(dial, options->path);
   if (strcmp(options->host, "*") == 0) return LW_ERR_GAI(EAI_NONAME); /* to getaddrinfo it is this machine */
   err = look_up(dial->loop->sys, options->host, options->port, AI_NUMERICHOST, &dial->literal);
   if (err == 0) {
-    dial->phase = READY;
-    dial->address = dial->literal;
-    lw_source_post(dial->loop, dial->source, LW_POSTED);
+    set_out(dial, dial->literal);
     return 0;
   }
   resolver = lw_loop_resolver(dial->loop, &err);
@@ -111,10 +159,17 @@ lw_dial *lw_dial_start(lw_loop *loop, const lw_dial_options *options, lw_source 
   dial->loop = loop;
   dial->source = source;
   dial->family = options->family;
-  dial->no_delay = options->no_delay;
+  dial->no_delay = options->no_delay && !options->path;
   dial->err = LW_ERR_NO_ADDRESS;
-  *err = begin(dial, options);
-  if (*err == 0) return dial;
+  for (int i = 0; i < LW_DIAL_ATTEMPTS; i++)
+    lw_source_init(&dial->attempts[i].source, source->kind, source->owner);
+  if ((*err = lw_timer_join(&loop->timers, &dial->pause, source->kind, source->owner)) < 0) goto fail;
+  if ((*err = begin(dial, options)) < 0) goto leave;
+  if (dial->phase == TRYING) lw_source_post(loop, source, LW_POSTED);
+  return dial;
+leave:
+  lw_timer_leave(&loop->timers, &dial->pause);
+fail:
   free(dial);
   return NULL;
 }
@@ -133,44 +188,95 @@ static int is_no_address(int err) {
 
 /* Takes the helper's answer. 0, or a negative lw_err (EAGAIN: not there yet). */
 static int take_answer(lw_dial *dial) {
-  int err = lw_lookup_result(dial->lookup, &dial->address);
+  const struct addrinfo *list;
+  int err = lw_lookup_result(dial->lookup, &list);
   if (err == LW_ERR_SYS(EAGAIN)) return err;
   if (err < 0) return is_no_address(err) ? LW_ERR_NO_ADDRESS : err;
-  dial->phase = READY;
+  set_out(dial, list);
   return 0;
 }
 
-/* Gives up the socket of this attempt. */
-static void drop(lw_dial *dial, int err) {
-  lw_source *source = dial->source;
-  dial->err = err;
-  lw_source_watch(dial->loop, source, 0);
-  if (source->fd >= 0) dial->loop->sys->close(source->fd);
-  source->fd = -1;
+/* The next address: families take turns while both have some (RFC 8305, 4). NULL: none is left. */
+static const struct addrinfo *take_address(lw_dial *dial) {
+  const int which = dial->left[dial->turn] ? dial->turn : !dial->turn;
+  const struct addrinfo *address = dial->left[which];
+  if (!address) return NULL;
+  dial->left[which] = of_family(address->ai_next, address->ai_family);
+  dial->turn = !which;
+  return address;
+}
+
+/* How much an error tells of the host, see lw_dial_next. */
+static int weight(int err) {
+  switch (err) {
+    case LW_ERR_MEMORY:
+    case LW_ERR_SYS(EMFILE):
+    case LW_ERR_SYS(ENFILE):
+    case LW_ERR_SYS(ENOMEM):
+    case LW_ERR_SYS(ENOBUFS):
+      return 4;
+    case LW_ERR_SYS(ECONNREFUSED):
+      return 3;
+    case LW_ERR_SYS(ENETDOWN):
+    case LW_ERR_SYS(ENETUNREACH):
+    case LW_ERR_SYS(EADDRNOTAVAIL):
+    case LW_ERR_SYS(EAFNOSUPPORT):
+      return 1;
+    case LW_ERR_NO_ADDRESS:
+      return 0;
+    default:
+      return 2;
+  }
+}
+
+/* Lets go of an attempt and of its socket, unless that is somebody else's by now (fd -1). */
+static void drop(lw_dial *dial, attempt *a) {
+  const int fd = a->source.fd;
+  lw_source_leave(dial->loop, &a->source);
+  a->source.fd = -1;
+  if (fd >= 0) dial->loop->sys->close(fd);
+}
+
+static void set_pause(lw_dial *dial, int64_t length) {
+  lw_timer_set(&dial->loop->timers, &dial->pause, lw_loop_clock(dial->loop) + length);
+}
+
+/* An attempt has failed: the next begins at once, or the same again when a full backlog had a little time. */
+static void fail(lw_dial *dial, attempt *a, int err) {
+  const int full = err == LW_ERR_SYS(EAGAIN) && a->address->ai_family == AF_UNIX;
+  drop(dial, a);
+  lw_timer_stop(&dial->loop->timers, &dial->pause);
+  if (full) {
+    dial->left[0] = a->address;
+    set_pause(dial, LW_DIAL_RETRY);
+  } else if (weight(err) >= weight(dial->err)) {
+    dial->err = err;
+  }
 }
 
 /* Opens a socket and sends it off. 1: connected at once, 0: on its way, or a negative lw_err. */
-static int attempt(lw_dial *dial) {
-  const struct addrinfo *address = dial->address;
+static int launch(lw_dial *dial, attempt *a) {
+  const struct addrinfo *address = a->address;
   const lw_sys *sys = dial->loop->sys;
   int fd = sys->socket(address->ai_family, address->ai_socktype, address->ai_protocol);
   if (fd < 0) return last_error();
-  dial->source->fd = fd;
+  a->source.fd = fd;
   if (dial->no_delay) set_flag(sys, fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (sys->connect(fd, address->ai_addr, address->ai_addrlen) == 0) return 1;
   if (errno != EINPROGRESS) return last_error();
-  return lw_source_watch(dial->loop, dial->source, LW_WRITE);
+  return lw_source_watch(dial->loop, &a->source, LW_WRITE);
 }
 
 /*
 ** A port that nobody listens on may be the very one the system chose for our side: the
 ** socket is then connected to itself.
 */
-static int is_own_echo(const lw_dial *dial) {
-  const lw_address *peer = (const lw_address *)(const void *)dial->address->ai_addr;
+static int is_own_echo(const lw_dial *dial, const attempt *a) {
+  const lw_address *peer = (const lw_address *)(const void *)a->address->ai_addr;
   lw_address own;
   socklen_t size = sizeof own;
-  if (dial->loop->sys->getsockname(dial->source->fd, &own.any, &size) < 0) return 0;
+  if (peer->any.sa_family == AF_UNIX) return 0;
+  if (dial->loop->sys->getsockname(a->source.fd, &own.any, &size) < 0) return 0;
   if (own.any.sa_family != peer->any.sa_family) return 0;
   if (own.any.sa_family == AF_INET)
     return own.ip4.sin_port == peer->ip4.sin_port && own.ip4.sin_addr.s_addr == peer->ip4.sin_addr.s_addr;
@@ -179,10 +285,10 @@ static int is_own_echo(const lw_dial *dial) {
 }
 
 /* What became of the attempt. 1: connected, 0: still on its way, or a negative lw_err. */
-static int outcome(lw_dial *dial) {
-  const struct addrinfo *address = dial->address;
+static int outcome(const lw_dial *dial, const attempt *a) {
+  const struct addrinfo *address = a->address;
   const lw_sys *sys = dial->loop->sys;
-  const int fd = dial->source->fd;
+  const int fd = a->source.fd;
   int err = 0;
   socklen_t size = sizeof err;
   if (sys->getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) return last_error();
@@ -192,44 +298,88 @@ static int outcome(lw_dial *dial) {
   return errno == EALREADY || errno == EINPROGRESS ? 0 : last_error();
 }
 
-/* Goes from one address to the next until one is on its way or connected. */
-static int advance(lw_dial *dial) {
-  while (dial->address) {
-    int result = 0;
-    if (dial->address->ai_family == dial->family || dial->family == AF_UNSPEC) {
-      result = dial->phase == CONNECTING ? outcome(dial) : attempt(dial);
-      dial->phase = CONNECTING;
-      if (result == 1 && is_own_echo(dial)) result = LW_ERR_SYS(ECONNREFUSED);
-      if (result >= 0) return result;
-      drop(dial, result);
-    }
-    dial->phase = READY;
-    dial->address = dial->address->ai_next;
+/* Begins an attempt, or looks what became of it. 1: connected; 0: not (yet). */
+static int try(lw_dial *dial, attempt *a) {
+  int result = a->source.fd < 0 ? launch(dial, a) : outcome(dial, a);
+  if (result == 1 && is_own_echo(dial, a)) result = LW_ERR_SYS(ECONNREFUSED);
+  if (result < 0) fail(dial, a, result);
+  return result == 1;
+}
+
+/* A free place, or that of the oldest attempt, which has been silent for long enough. */
+static attempt *make_room(lw_dial *dial) {
+  attempt *oldest = dial->attempts;
+  for (attempt *a = dial->attempts; a < dial->attempts + LW_DIAL_ATTEMPTS; a++) {
+    if (a->source.fd < 0) return a;
+    if (a->number < oldest->number) oldest = a;
   }
-  return dial->err;
+  fail(dial, oldest, LW_ERR_SYS(ETIMEDOUT));
+  return oldest;
+}
+
+/* Begins attempts until one has to be waited for. The one that connected at once, or NULL. */
+static attempt *begin_next(lw_dial *dial) {
+  const struct addrinfo *address;
+  while (!lw_timer_is_set(&dial->pause) && (address = take_address(dial)) != NULL) {
+    attempt *a = make_room(dial);
+    a->address = address;
+    a->number = dial->began++;
+    if (try(dial, a)) return a;
+    if (a->source.fd >= 0 && (dial->left[0] || dial->left[1])) set_pause(dial, LW_DIAL_STAGGER);
+  }
+  return NULL;
+}
+
+/* Looks at those under way, and begins what is to begin. The one that has connected, or NULL. */
+static attempt *advance(lw_dial *dial) {
+  for (attempt *a = dial->attempts; a < dial->attempts + LW_DIAL_ATTEMPTS; a++)
+    if (a->source.fd >= 0 && try(dial, a)) return a;
+  return begin_next(dial);
+}
+
+/* 1 while there is something to wait for. */
+static int is_under_way(const lw_dial *dial) {
+  for (int i = 0; i < LW_DIAL_ATTEMPTS; i++)
+    if (dial->attempts[i].source.fd >= 0) return 1;
+  return lw_timer_is_set(&dial->pause);
+}
+
+/* The end, whichever it was: nothing stays open, set or watched. */
+static void end(lw_dial *dial, int err) {
+  dial->phase = OVER;
+  dial->err = err;
+  lw_timer_stop(&dial->loop->timers, &dial->pause);
+  for (int i = 0; i < LW_DIAL_ATTEMPTS; i++) drop(dial, &dial->attempts[i]);
 }
 
 int lw_dial_next(lw_dial *dial, int *fd) {
-  int result = 0;
+  attempt *winner;
+  int err = 0;
   if (dial->phase == OVER) return dial->err;
-  if (dial->phase == LOOKING_UP) result = take_answer(dial);
-  if (result == LW_ERR_SYS(EAGAIN)) return 0;
-  if (result == 0) result = advance(dial);
-  if (result == 0) return 0;
-  dial->phase = OVER;
-  dial->err = result < 0 ? result : LW_ERR_SYS(EISCONN);
-  if (result < 0) return result;
-  lw_source_watch(dial->loop, dial->source, 0);
-  *fd = dial->source->fd;
-  return 1;
+  if (dial->phase == LOOKING_UP) err = take_answer(dial);
+  if (err == LW_ERR_SYS(EAGAIN)) return 0;
+  if (err < 0) {
+    end(dial, err);
+    return err;
+  }
+  winner = advance(dial);
+  if (!winner && is_under_way(dial)) return 0;
+  if (winner) {
+    lw_source_leave(dial->loop, &winner->source);
+    *fd = winner->source.fd;
+    winner->source.fd = -1;
+  }
+  end(dial, winner ? LW_ERR_SYS(EISCONN) : dial->err);
+  return winner ? 1 : dial->err;
 }
 
 void lw_dial_free(lw_dial *dial) {
   if (!dial) return;
   if (dial->phase != OVER) {
-    drop(dial, LW_ERR_ABORTED);
+    end(dial, LW_ERR_ABORTED);
     lw_source_leave(dial->loop, dial->source);
   }
+  lw_timer_leave(&dial->loop->timers, &dial->pause);
   lw_lookup_release(dial->lookup);
   if (dial->literal) dial->loop->sys->freeaddrinfo(dial->literal);
   free(dial);
@@ -312,14 +462,9 @@ static int bind_local(const lw_sys *sys, int fd, const struct sockaddr_un *local
 }
 
 static int listen_local(const lw_sys *sys, const lw_listen_options *options, lw_address *bound) {
-  const size_t length = strlen(options->path);
   struct sockaddr_un local;
-  int fd, err;
-  memset(&local, 0, sizeof local);
-  local.sun_family = AF_UNIX;
-  if (length == 0) return LW_ERR_SYS(ENOENT);
-  if (length >= sizeof local.sun_path) return LW_ERR_SYS(ENAMETOOLONG);
-  memcpy(local.sun_path, options->path, length);
+  int fd, err = name_local(&local, options->path);
+  if (err < 0) return err;
   fd = sys->socket(AF_UNIX, SOCK_STREAM, 0);
   if (fd < 0) return last_error();
   err = bind_local(sys, fd, &local);

@@ -30,11 +30,22 @@ typedef union lw_address {
 */
 unsigned short lw_address_text(const lw_address *address, char text[LW_ADDRESS_TEXT]);
 
-/* --- reaching a host: the name looked up, its addresses tried in turn --- */
+/* --- reaching a host: the name looked up, its addresses tried side by side (RFC 8305) --- */
+
+/* So long an address has to itself before the next is tried too: RFC 8305, 5 and 8, "Connection Attempt Delay". */
+#define LW_DIAL_STAGGER INT64_C(250000000)
+/*
+** Addresses tried at once. A name may have hundreds that keep silent, each holding a descriptor:
+** with so many under way, which takes 4 s, the one that has been silent longest makes room.
+*/
+#define LW_DIAL_ATTEMPTS 16
+/* A Unix socket whose backlog is full cannot be waited for (Linux: EAGAIN): it is asked again after so long. */
+#define LW_DIAL_RETRY INT64_C(20000000)
 
 typedef struct lw_dial lw_dial;
 
 typedef struct lw_dial_options {
+  const char *path; /* a Unix socket's: then nothing below counts. NULL: none */
   const char *host; /* a name or a literal address */
   unsigned short port;
   int family;   /* AF_UNSPEC, AF_INET, AF_INET6 */
@@ -42,21 +53,27 @@ typedef struct lw_dial_options {
 } lw_dial_options;
 
 /*
-** Begins. Progress is told by handing out `source`, which has joined nothing yet (LW_POSTED,
-** or readiness of the socket being tried, lent to it as source->fd): then call lw_dial_next.
-** Calling it at other times does no harm. NULL with *err.
+** Begins. The addresses are tried in the resolver's order with their families taking turns,
+** the next as soon as one fails or LW_DIAL_STAGGER has passed since the last began; all stay
+** under way until one connects, which ends the others.
+**
+** Whenever there is news the loop hands out kind and owner of `source` (which has joined
+** nothing yet, and whose fd is left alone): for LW_POSTED, or for LW_WRITE and LW_DUE of
+** sources and a timer of the dial's own. Then call lw_dial_next; calling it at other times
+** does no harm. An owner with a timer of its own tells the two apart by lw_timer_is_set.
+** NULL with *err.
 */
 lw_dial *lw_dial_start(lw_loop *loop, const lw_dial_options *options, lw_source *source, int *err);
 /*
-** 1: connected, *fd is the caller's from now on (source->fd is set and not watched);
-** 0: still on its way; negative lw_err: every address failed, the error is the last one's
-** (LW_ERR_GAI, LW_ERR_NO_ADDRESS, LW_ERR_SYS).
+** 1: connected, *fd is the caller's from now on, nobody watches it, and all else is closed.
+** 0: still on its way.
+** Negative: all addresses failed (LW_ERR_GAI, LW_ERR_NO_ADDRESS, LW_ERR_SYS), and of their
+** errors this one tells most: a want of this machine's own (descriptors, memory) before a
+** refusal, for somebody was there; that before silence; and last, that this machine has no
+** way to addresses of that family. Of two that tell as much, the later.
 */
 int lw_dial_next(lw_dial *dial, int *fd);
-/*
-** At any time before the loop is freed. Unless it had connected, closes what it had open and
-** takes the source out of the loop. NULL is fine.
-*/
+/* At any time before the loop is freed. Unless it had connected, takes the source out of the loop. NULL is fine. */
 void lw_dial_free(lw_dial *dial);
 
 /* --- waiting for guests --- */

@@ -5,6 +5,7 @@
 #ifndef FAKE_SYS_H
 #define FAKE_SYS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "sys.h"
@@ -35,6 +36,9 @@ int fake_is_stuck(void);
 
 /* From now on each TCP socket is bound, by chance, to the port it connects to. */
 void fake_chance(int on);
+
+/* The address the nth new socket (from 0) was sent to since fake_reset, by its first connect. 0: there were not so many. */
+int fake_dialled(unsigned n, void *address, size_t size);
 
 /* No faults, counts at 0, the real clock, the gate open, no names. */
 void fake_reset(void);

@@ -59,7 +59,7 @@ static lw_conn *connect_to(conn_box *box, const lw_conn_settings *given, const c
   lw_handshake_offer offer = {.url = &url};
   lw_conn *c;
   if ((*err = lw_url_parse(&url, text, strlen(text))) < 0) return NULL;
-  c = lw_conn_connect(&box->hub, given, &offer, &(lw_conn_way){NULL, NULL}, 0, box, err);
+  c = lw_conn_connect(&box->hub, given, &offer, &(lw_conn_way){.tls = NULL}, 0, box, err);
   lw_url_clear(&url);
   return c;
 }

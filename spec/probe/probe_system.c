@@ -13,6 +13,7 @@
 #endif
 #include "probe.h"
 
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,7 @@ static const struct {
                   E(EINVAL) E(ENFILE) E(EMFILE) E(ENOSPC) E(EPIPE) E(ENAMETOOLONG) E(ENOSYS)
                       E(ENOTSOCK) E(EPROTO) E(ENOPROTOOPT) E(EADDRINUSE) E(EADDRNOTAVAIL)
                           E(ENETUNREACH) E(ECONNABORTED) E(ECONNRESET) E(ENOBUFS) E(EISCONN)
-                              E(ETIMEDOUT) E(ECONNREFUSED) E(EHOSTUNREACH) E(EINPROGRESS)
+                              E(ETIMEDOUT) E(ECONNREFUSED) E(EHOSTUNREACH) E(EINPROGRESS) E(EAFNOSUPPORT)
                                   G(EAI_AGAIN) G(EAI_FAIL) G(EAI_FAMILY) G(EAI_MEMORY) G(EAI_NONAME)
                                       G(EAI_SYSTEM)
 #ifdef EAI_NODATA
@@ -208,6 +209,19 @@ static int sys_alarm(lua_State *L) {
 static int sys_chance(lua_State *L) {
   fake_chance(lua_toboolean(L, 1));
   return 0;
+}
+
+/* sys.dialled(): every address that a socket was sent to, in this order, since the last reset */
+static int sys_dialled(lua_State *L) {
+  lw_address address;
+  char text[LW_ADDRESS_TEXT];
+  lua_newtable(L);
+  for (int n = 0; fake_dialled((unsigned)n, &address, sizeof address); n++) {
+    lw_address_text(&address, text);
+    lua_pushstring(L, text);
+    lua_rawseti(L, -2, n + 1);
+  }
+  return 1;
 }
 
 static int sys_reset(lua_State *L) {
@@ -476,16 +490,21 @@ static int sys_abort(lua_State *L) {
   return sys_close(L);
 }
 
-/* sys.connect(port | path): a connected socket, the plain way */
+/* sys.connect(port | path [, literal]): a connected socket, the plain way; a port's is of 127.0.0.1 unless said */
 static int sys_connect(lua_State *L) {
   lw_address address;
   socklen_t size = sizeof address.ip4;
   int fd;
   memset(&address, 0, sizeof address);
-  if (lua_type(L, 1) == LUA_TNUMBER) {
+  if (lua_type(L, 2) == LUA_TSTRING && inet_pton(AF_INET6, lua_tostring(L, 2), &address.ip6.sin6_addr) == 1) {
+    size = sizeof address.ip6;
+    address.ip6.sin6_family = AF_INET6;
+    address.ip6.sin6_port = htons((uint16_t)luaL_checkinteger(L, 1));
+  } else if (lua_type(L, 1) == LUA_TNUMBER) {
     address.ip4.sin_family = AF_INET;
     address.ip4.sin_port = htons((uint16_t)luaL_checkinteger(L, 1));
     address.ip4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (!lua_isnoneornil(L, 2)) inet_pton(AF_INET, luaL_checkstring(L, 2), &address.ip4.sin_addr);
   } else {
     size = sizeof address.local;
     address.local.sun_family = AF_UNIX;
@@ -510,6 +529,20 @@ static int sys_name(lua_State *L) {
   lua_pushinteger(L, lw_address_text(&address, text));
   lua_pushstring(L, text);
   lua_insert(L, -2);
+  return 2;
+}
+
+/* sys.peer(fd): the address and port at its other end */
+static int sys_peer(lua_State *L) {
+  lw_address address;
+  char text[LW_ADDRESS_TEXT];
+  socklen_t size = sizeof address;
+  unsigned short port;
+  memset(&address, 0, sizeof address);
+  if (getpeername(check_fd(L, 1), &address.any, &size) < 0) return result(L, -1);
+  port = lw_address_text(&address, text);
+  lua_pushstring(L, text);
+  lua_pushinteger(L, port);
   return 2;
 }
 
@@ -543,6 +576,7 @@ static const luaL_Reg sys_functions[] = {
     {"alarm", sys_alarm},
     {"threads", sys_threads},
     {"chance", sys_chance},
+    {"dialled", sys_dialled},
     {"reset", sys_reset},
     {"descriptors", sys_descriptors},
     {"limit", sys_limit},
@@ -572,6 +606,7 @@ static const luaL_Reg sys_functions[] = {
     {"abort", sys_abort},
     {"connect", sys_connect},
     {"name", sys_name},
+    {"peer", sys_peer},
     {"enter", sys_enter},
     {"isSocket", sys_is_socket},
     {NULL, NULL},
@@ -1063,7 +1098,7 @@ static const luaL_Reg resolver_methods[] = {
     {"start", resolver_start}, {"next", resolver_next}, {NULL, NULL},
 };
 
-/* --- loop:dial(source, { host, port, family, noDelay }) -------------------------------------------------- */
+/* --- loop:dial(source, { host, port, family, noDelay, path }) -------------------------------------------------- */
 
 /* User value 1: the source. */
 typedef struct dial_box {
@@ -1074,15 +1109,17 @@ typedef struct dial_box {
 static int loop_dial(lua_State *L) {
   lw_loop *loop = check_loop(L, 1);
   source_box *source = check_source(L, 2);
-  lw_dial_options options = {NULL, 0, AF_UNSPEC, 0};
+  lw_dial_options options = {.family = AF_UNSPEC};
   dial_box *box;
   int err = 0;
   lua_settop(L, 3);
   luaL_checktype(L, 3, LUA_TTABLE);
+  lua_getfield(L, 3, "path");
+  options.path = luaL_optstring(L, -1, NULL);
   lua_getfield(L, 3, "host");
-  options.host = luaL_checkstring(L, -1);
+  options.host = luaL_optstring(L, -1, "host.of.a.path");
   lua_getfield(L, 3, "port");
-  options.port = (unsigned short)luaL_checkinteger(L, -1);
+  options.port = (unsigned short)luaL_optinteger(L, -1, 0);
   lua_getfield(L, 3, "family");
   options.family = family_of(L, -1);
   lua_getfield(L, 3, "noDelay");
