@@ -255,13 +255,13 @@ local Server = {}
 Server.__index = Server
 Server.__name = "wire.Server"
 
--- Listens on 127.0.0.1. Fields: port, url.
-function wire.server(backlog)
-  local listener = tcp.listen(backlog)
+-- Listens on 127.0.0.1, or at the path of a Unix socket, whose url has no colon. Fields: port, url.
+function wire.server(backlog, path)
+  local listener = tcp.listen(backlog, path)
   local server = setmetatable({
     listener = listener,
     port = listener.port,
-    url = ("ws://127.0.0.1:%d/"):format(listener.port),
+    url = path and "ws+unix:" .. path or ("ws://127.0.0.1:%d/"):format(listener.port),
   }, Server)
   listeners[server] = true
   return server

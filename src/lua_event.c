@@ -48,7 +48,10 @@ int lw_event_is_stopped(lua_State *L) {
   return stopped;
 }
 
-/* ws://host[:port] of the target's url: up to the slash after the authority. */
+/*
+** ws://host[:port] of the target's url: up to the slash after the authority. Of ws+unix:/path:/resource
+** it is what stands before the second colon (the path has none, see url.h).
+*/
 static int push_origin(lua_State *L) {
   const char *url, *host, *end;
   lua_pushliteral(L, "target");
@@ -56,8 +59,8 @@ static int push_origin(lua_State *L) {
   if (lua_isnil(L, -1)) return 0;
   lua_getfield(L, -1, "url");
   url = lua_tostring(L, -1);
-  host = url ? strstr(url, "://") : NULL;
-  end = host ? strchr(host + 3, '/') : NULL;
+  host = url ? strchr(url, ':') : NULL;
+  end = host ? strncmp(host, "://", 3) == 0 ? strchr(host + 3, '/') : strchr(host + 1, ':') : NULL;
   if (end) lua_pushlstring(L, url, (size_t)(end - url));
   else lua_pushliteral(L, "");
   return 1;

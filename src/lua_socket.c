@@ -31,6 +31,7 @@ typedef struct trip {
   lw_redirect *redirect;
   lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
   char *server_name;   /* of the first origin, or NULL */
+  char *path;          /* the option: the whole trip goes over that Unix socket; or NULL */
 } trip;
 
 /* A socket as it lies in its userdata. */
@@ -97,6 +98,7 @@ static int ready_state(const lw_lua_socket *s) {
 static const lw_option client_known[] = {
     LW_SOCKET_OPTIONS,
     {"family", LW_OPTION_INT, offsetof(client_options, family), 4, 6},
+    {"path", LW_OPTION_OTHER, 0, 0, 0},
     {"headers", LW_OPTION_OTHER, 0, 0, 0},
     {"origin", LW_OPTION_OTHER, 0, 0, 0},
     {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
@@ -194,6 +196,26 @@ static const char *check_value(lua_State *L, int options, const char *name) {
   return value;
 }
 
+/* The option `path`: a Unix socket to connect to; the URL is then only what is asked for there. Pushed (nil: none). */
+static const char *check_path(lua_State *L, int options, const lw_url *url) {
+  const int room = (int)sizeof ((struct sockaddr_un *)NULL)->sun_path - 1;
+  const char *path;
+  size_t n = 0;
+  if (!lua_istable(L, options)) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  if (lw_getfield(L, options, "path") == LUA_TNIL) return NULL;
+  path = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+  if (!path || strlen(path) != n)
+    lw_raise(L, "TypeError", CLASS ": option \"path\": a string without NUL expected, got %s", lw_typename(L, -1));
+  if (url->path)
+    lw_raise(L, "TypeError", CLASS ": option \"path\" is one too many: the URL \"%s\" has a path of its own", url->href);
+  if (n == 0 || n > (size_t)room)
+    lw_raise(L, "TypeError", CLASS ": option \"path\": a Unix socket's path has 1 to %d bytes, not %d", room, (int)n);
+  return path;
+}
+
 static void check_family(lua_State *L, client_options *options) {
   if (options->family == 5) lw_raise(L, "TypeError", CLASS ": option \"family\": 4 or 6 expected, got 5");
   if (options->family == 4) options->settings.family = AF_INET;
@@ -210,10 +232,11 @@ static void init_socket(lua_State *L, socket_box *s) {
 ** the offer points to is pushed behind them, the first being the URL.
 */
 static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options *options, lw_conn_way *way) {
+  const lw_url *url = check_url(L, 2);
   memset(offer, 0, sizeof *offer);
   memset(options, 0, sizeof *options);
   memset(way, 0, sizeof *way);
-  offer->url = check_url(L, 2);
+  offer->url = url;
   offer->protocols = check_protocols(L, 3);
   lw_socket_default_settings(&options->settings);
   lw_options_read(L, 4, CLASS, client_known, options);
@@ -223,6 +246,7 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
   else lua_pushnil(L);
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
+  way->path = check_path(L, 4, url);
   if (lua_istable(L, 4)) lua_getfield(L, 4, "tls");
   else lua_pushnil(L);
   way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure || options->redirects > 0,
@@ -234,6 +258,7 @@ static void free_trip(trip *t) {
   lw_redirect_free(t->redirect);
   lw_tls_context_release(t->tls);
   free(t->server_name);
+  free(t->path);
   free(t);
 }
 
@@ -248,7 +273,8 @@ static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *
   if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
   t->tls = lw_tls_context_hold(way->tls);
-  if (!t->redirect || (way->server_name && !(t->server_name = strdup(way->server_name))))
+  if (!t->redirect || (way->server_name && !(t->server_name = strdup(way->server_name))) ||
+      (way->path && !(t->path = strdup(way->path))))
     lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   s->socket.follows = 1;
 }
@@ -267,6 +293,8 @@ static int socket_new(lua_State *L) {
   init_socket(L, s);
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_setmetatable(L, -2);
+  lua_pushstring(L, way.path); /* NULL is nil */
+  lua_setiuservalue(L, -2, LW_SOCKET_PATH);
   lua_pushstring(L, offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
   prepare_trip(L, s, &offer, &options, &way);
@@ -658,6 +686,18 @@ static void push_refusal(lua_State *L, const socket_box *s, const lw_http_head *
   lua_concat(L, 4);
 }
 
+/* Where a client goes: its URL, and the Unix socket that was given beside it. */
+static void push_place(lua_State *L, const socket_box *s, int target) {
+  const char *path;
+  lua_getiuservalue(L, target, LW_SOCKET_URL);
+  lua_getiuservalue(L, target, LW_SOCKET_PATH);
+  path = lua_tostring(L, -1);
+  lua_pushfstring(L, "%s %s%s%s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -2),
+                  path ? " over " : "", path ? path : "");
+  lua_insert(L, -3);
+  lua_pop(L, 2);
+}
+
 /* Stack: …, target, event. The message says what was tried, on what, and why it failed. */
 static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
   const lw_http_head *head = lw_conn_head(conn);
@@ -667,9 +707,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
     if (!*address) lua_pushliteral(L, "connection over a Unix socket: ");
     else lua_pushfstring(L, strchr(address, ':') ? "connection from [%s]:%d: " : "connection from %s:%d: ", address, (int)port);
   } else {
-    lua_getiuservalue(L, target, LW_SOCKET_URL);
-    lua_pushfstring(L, "%s %s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -1));
-    lua_remove(L, -2);
+    push_place(L, s, target);
   }
   if (event->error == LW_ERR_STATUS && head) {
     push_refusal(L, s, head);
@@ -781,7 +819,7 @@ static int change_conn(socket_box *s, lw_conn *conn) {
   const lw_redirect *redirect = s->trip->redirect;
   lw_hub *hub = &s->socket.target.box.host->hub;
   lw_conn_settings settings = *lw_conn_settings_of(conn);
-  lw_conn_way way = {.tls = redirect->offer.url->secure ? s->trip->tls : NULL};
+  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? s->trip->tls : NULL};
   int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
   int err;
   lw_conn *next;

@@ -25,6 +25,7 @@ typedef struct lw_lua_socket {
 enum {
   LW_SOCKET_URL = LW_TARGET_VALUES + 1, /* a string */
   LW_SOCKET_SERVER,                     /* server side: the WebSocketServer's box */
+  LW_SOCKET_PATH = LW_SOCKET_SERVER,    /* client: the option `path`, or nil */
   LW_SOCKET_VALUES = LW_SOCKET_SERVER
 };
 

@@ -133,7 +133,8 @@ function WebSocket:publish(topic, data, options) end
 ---@field headers? table<string, string|string[]>
 ---@field origin? string
 ---@field userAgent? string
----@field family? 4|6
+---@field family? 4|6 nil: both, tried side by side (RFC 8305)
+---@field path? string of a Unix socket to connect to; the URL then only says what is asked for there
 ---@field followRedirects? integer 0: a redirect is a refusal; n: at most n are followed, never from wss to ws, and credentials do not cross to another origin
 ---@field tls? lunawire.ClientTls for wss
 

@@ -2,7 +2,7 @@
 ** probe_tcp.c -- plain TCP for specs: lunawire.probe.tcp, sockets that never block, driven
 ** from the spec while the loop under test turns. Shares no code with the library.
 **
-**   tcp.listen([backlog [, host [, port]]]) -> listener
+**   tcp.listen([backlog [, host [, port]]]) -> listener; a host that begins with a slash is a Unix socket
 **   listener.port  :accept() -> peer | nil  :refuse(boolean)  :fd()  :buffers(n)  :close()
 **   tcp.connect(port [, host]) -> peer
 **   peer:send(bytes) -> number taken | nil, "ECONNRESET"
@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <linux/sockios.h>
@@ -116,11 +117,26 @@ static int take_port(tcp_socket *s, struct sockaddr_in *address) {
   return getsockname(s->fd, (struct sockaddr *)address, &size);
 }
 
+static int listen_local(lua_State *L, const char *path, int backlog) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  tcp_socket *s = new_socket(L, LISTENER);
+  if (strlen(path) >= sizeof address.sun_path) return luaL_error(L, "too long: %s", path);
+  memcpy(address.sun_path, path, strlen(path));
+  if (adopt(s, socket(AF_UNIX, SOCK_STREAM, 0)) < 0 ||
+      bind(s->fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(s->fd, backlog) < 0)
+    return luaL_error(L, "listen on %s: %s", path, strerror(errno));
+  return 1;
+}
+
 /* listen([backlog [, host [, port]]]): on 127.0.0.1 and any free port */
 static int tcp_listen(lua_State *L) {
   int backlog = (int)luaL_optinteger(L, 1, 64);
-  struct sockaddr_in address = address_of(L, luaL_optstring(L, 2, "127.0.0.1"), (int)luaL_optinteger(L, 3, 0));
-  tcp_socket *s = new_socket(L, LISTENER);
+  const char *host = luaL_optstring(L, 2, "127.0.0.1");
+  struct sockaddr_in address;
+  tcp_socket *s;
+  if (*host == '/') return listen_local(L, host, backlog);
+  address = address_of(L, host, (int)luaL_optinteger(L, 3, 0));
+  s = new_socket(L, LISTENER);
   if (take_port(s, &address) < 0 || listen(s->fd, backlog) < 0)
     return luaL_error(L, "listen: %s", strerror(errno));
   s->port = ntohs(address.sin_port);
