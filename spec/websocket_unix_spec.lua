@@ -162,6 +162,32 @@ describe("a WebSocket over a Unix socket", function()
     assert.same({ "open", "text HELLO", "close 1000  clean" }, log)
   end)
 
+  it("speaks TLS there as wss+unix, and knows the server as localhost #foreign", function()
+    local place, directory = path(), helper.directory()
+    turns.keep { close = function() helper.remove(directory) end }
+    local cert, key = directory .. "/cert.pem", directory .. "/key.pem"
+    local said, status = helper.run(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 " ..
+      "-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout %s -out %s"):format(key, cert))
+    assert.equal(0, status, said)
+    local server = turns.serve { path = place, tls = { cert = cert, key = key } }
+    server.onmessage = function(event) event.target:send(event.data:upper()) end
+    local ways = { { "wss+unix:" .. place .. ":/x" }, { "wss://localhost:8443/x", place } }
+    for _, way in ipairs(ways) do
+      local ws = WebSocket(way[1], nil, { path = way[2], tls = { ca = cert } })
+      local log = wire.record(ws)
+      wire.heard(log, "open")
+      ws:send "hello"
+      wire.await(function() return #log == 2 end)
+      ws:close(1000)
+      wire.heard(log)
+      assert.same({ "open", "text HELLO", "close 1000  clean" }, log)
+    end
+    local log = wire.record(WebSocket("wss://chat.example/", nil, { path = place, tls = { ca = cert } }))
+    wire.heard(log)
+    assert.equal("error tls", log[1])
+    assert.matches("not for chat.example but for localhost", log.error.message, 1, true)
+  end)
+
   it("comes back over it when it is a ReconnectingWebSocket", function()
     local place = path()
     for _, arguments in ipairs { { "ws+unix:" .. place .. ":/x" }, { "ws://h/x", place } } do
@@ -183,6 +209,53 @@ describe("a WebSocket over a Unix socket", function()
       server:close()
       os.remove(place)
     end
+  end)
+
+  local function redirect(peer, location)
+    peer:send(wire.head("HTTP/1.1 302 Found", { "Content-Length: 0", "Location: " .. location }))
+  end
+
+  it("stays there when a redirect is relative", function()
+    local place = path()
+    local server = wire.server(8, place)
+    local ws = WebSocket("ws+unix:" .. place .. ":/a/b", nil, { followRedirects = 1 })
+    local log = wire.record(ws)
+    redirect(server:asked(), "/c?d")
+    local peer = server:open()
+    assert.equal("GET /c?d HTTP/1.1", peer.request.line)
+    wire.heard(log, "open")
+    assert.equal("ws+unix:" .. place .. ":/c?d", ws.url)
+    ws:terminate()
+  end)
+
+  it("is reached by no redirect from elsewhere", function()
+    local place = path()
+    local victim = wire.server(8, place)
+    for _, from in ipairs { wire.server(), wire.server(8, path()) } do
+      for _, location in ipairs { "ws+unix:" .. place, "//" .. place, "wss+unix:" .. place .. ":/" } do
+        local log = wire.record(WebSocket(from.url, nil, { followRedirects = 5 }))
+        redirect(from:asked(), location)
+        wire.heard(log)
+        assert.equal("error http", log[1])
+        assert.is_nil(victim.listener:accept())
+      end
+    end
+  end)
+
+  it("given as the option `path` is where the whole trip goes", function()
+    local place = path()
+    local server = wire.server(8, place)
+    local ws = WebSocket("ws://one.example/a", nil, { path = place, followRedirects = 2, headers = { Cookie = "a=b" } })
+    local log = wire.record(ws)
+    redirect(server:asked(), "ws://two.example:81/b")
+    local peer = server:asked()
+    assert.equal("GET /b HTTP/1.1", peer.request.line)
+    assert.equal("two.example:81", peer.request.headers.host)
+    assert.is_nil(peer.request.headers.cookie)
+    peer:send "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    wire.heard(log)
+    assert.equal("ws://two.example:81/b", ws.url)
+    assert.equal("connect to ws://two.example:81/b over " .. place .. ": the server answered 403 Forbidden", log.error.message)
   end)
 
   it("raises for a URL that names no socket, and says what one looks like", function()
