@@ -1,8 +1,8 @@
 /*
 ** load.c -- a load generator for echo servers, on the library's floors 0 and 1.
 **
-**   load PORT PID CONNECTIONS SIZE DEPTH SECONDS
-**   load PORT PID CONNECTIONS SECONDS
+**   load [tls] PORT PID CONNECTIONS SIZE DEPTH SECONDS
+**   load [tls] PORT PID CONNECTIONS SECONDS
 **
 ** Opens CONNECTIONS, keeps DEPTH binary messages of SIZE bytes under way on each, and after a
 ** warm-up counts what comes back for SECONDS. PID is the server's: its CPU time is read from
@@ -12,12 +12,16 @@
 ** The short form opens the connections and lets them rest, but for answering pings: prints
 ** the server's resident bytes for each; of the SECONDS that follow, the milliseconds the
 ** server spent outside and inside the system, and the pings that came.
+**
+** With "tls" it is wss, by TLS 1.3 and one cipher, whatever else a server would prefer; no
+** certificate is verified.
 */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,9 +41,11 @@
 #define WARM_UP 0.5 /* seconds */
 #define SLICES 64
 #define SAMPLES (1 << 20)
+#define CIPHER "TLS_AES_128_GCM_SHA256"
 
 typedef struct client {
   int fd;
+  SSL *ssl; /* NULL: plain */
   int open;
   char key[LW_KEY_SIZE];
   lw_session session;
@@ -51,6 +57,7 @@ typedef struct client {
 
 static struct {
   int poller, depth;
+  SSL_CTX *tls; /* NULL: plain */
   long pid;
   size_t size, count;
   lw_limits limits;
@@ -110,6 +117,34 @@ static double server_memory(void) {
   return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
+/* What SSL_read and SSL_write could not do now is to be done later, as if the system had said so. */
+static ssize_t later(client *c, int result) {
+  int why = SSL_get_error(c->ssl, result);
+  errno = why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+  return why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+/* Each slice is a record or more: what a session has queued lies in few of them. */
+static ssize_t write_sealed(client *c, const lw_slice *slices, int count) {
+  size_t total = 0, sent = 0;
+  for (int i = 0; i < count; i++) {
+    int result = SSL_write_ex(c->ssl, slices[i].bytes, slices[i].n, &sent);
+    if (result != 1) return total > 0 ? (ssize_t)total : later(c, result);
+    total += sent;
+    if (sent < slices[i].n) break;
+  }
+  return (ssize_t)total;
+}
+
+static ssize_t read_some(client *c) {
+  size_t used = 0, got;
+  int result = 1;
+  if (!c->ssl) return read(c->fd, load.receive, sizeof load.receive);
+  while (used < sizeof load.receive && (result = SSL_read_ex(c->ssl, load.receive + used, sizeof load.receive - used, &got)) == 1)
+    used += got;
+  return used > 0 ? (ssize_t)used : later(c, result);
+}
+
 static void flush(client *c) {
   lw_slice slices[SLICES];
   struct iovec parts[SLICES];
@@ -120,7 +155,7 @@ static void flush(client *c) {
       parts[i].iov_base = (void *)(uintptr_t)slices[i].bytes;
       parts[i].iov_len = slices[i].n;
     }
-    sent = writev(c->fd, parts, count);
+    sent = c->ssl ? write_sealed(c, slices, count) : writev(c->fd, parts, count);
     if (sent < 0 && errno == EAGAIN) break;
     if (sent < 0) die("write");
     lw_session_sent(&c->session, (size_t)sent);
@@ -191,12 +226,25 @@ static void ready(client *c, unsigned events) {
   ssize_t got;
   if (events & EPOLLOUT) flush(c);
   if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
-  got = read(c->fd, load.receive, sizeof load.receive);
-  if (got < 0 && errno == EAGAIN) return;
-  if (got <= 0) die("the server ended a connection");
-  if (c->open) feed(c, load.receive, (size_t)got);
-  else shake(c, load.receive, (size_t)got);
-  flush(c);
+  do {
+    got = read_some(c);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) die("the server ended a connection");
+    if (c->open) feed(c, load.receive, (size_t)got);
+    else shake(c, load.receive, (size_t)got);
+    flush(c);
+  } while (c->ssl && SSL_has_pending(c->ssl)); /* OpenSSL has it, so the system will not tell */
+}
+
+/* The handshake is done at once: the descriptor blocks until later. */
+static void cover(client *c) {
+  if (!(c->ssl = SSL_new(load.tls)) || SSL_set_fd(c->ssl, c->fd) != 1 || SSL_connect(c->ssl) != 1) die("TLS");
+}
+
+static void prepare_tls(void) {
+  if (!(load.tls = SSL_CTX_new(TLS_client_method())) || SSL_CTX_set_ciphersuites(load.tls, CIPHER) != 1) die("TLS");
+  SSL_CTX_set_min_proto_version(load.tls, TLS1_3_VERSION);
+  SSL_CTX_set_mode(load.tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 }
 
 static void connect_one(client *c, const lw_handshake_offer *offer) {
@@ -207,6 +255,7 @@ static void connect_one(client *c, const lw_handshake_offer *offer) {
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (load.tls) cover(c);
   fcntl(c->fd, F_SETFL, O_NONBLOCK);
   c->sent = calloc((size_t)load.depth + 1, sizeof *c->sent);
   lw_session_init(&c->session, LW_CLIENT, &load.limits, &load.pool, &load.entropy);
@@ -272,8 +321,13 @@ int main(int argc, char **argv) {
   client *clients;
   double seconds;
   cpu used;
+  if (argc > 1 && strcmp(argv[1], "tls") == 0) {
+    prepare_tls();
+    argc--;
+    argv++;
+  }
   if (argc != 7 && argc != 5) {
-    fprintf(stderr, "usage: load PORT PID CONNECTIONS [SIZE DEPTH] SECONDS\n");
+    fprintf(stderr, "usage: load [tls] PORT PID CONNECTIONS [SIZE DEPTH] SECONDS\n");
     return 2;
   }
   snprintf(text, sizeof text, "ws://127.0.0.1:%s/", argv[1]);

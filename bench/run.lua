@@ -1,6 +1,7 @@
 -- run.lua -- echo throughput and latency against npm's ws, and what idle connections and their
--- heartbeat cost. `make bench` runs it, `make -C bench heartbeat` the last alone. Server and load
--- have a core each; every figure of ours stands beside the peer's from the same run, taken in turn.
+-- heartbeat cost. `make bench` runs it, `make -C bench heartbeat` the last alone, `make -C bench tls`
+-- the echoes over wss, beside the least a C program can do. Server and load have a core each;
+-- every figure of ours stands beside the peer's from the same run, taken in turn.
 local build = arg[1] or "build"
 local root = arg[0]:match "^(.*)/bench/" or "."
 
@@ -27,10 +28,16 @@ local on_load = pinned and "taskset -c 1 " or ""
 local lua_path = ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/%s/?.so;;'"):format(root, root, root, build)
 local interpreter = arg[-1] or "lua5.4"
 
+local tls = arg[2] == "tls"
+local certificate = tls and ("%s/%s/bench/tls.pem"):format(root, build) or ""
+
 local peers = {
-  { name = "lunawire", command = ("env %s %s %s/bench/echo.lua"):format(lua_path, interpreter, root) },
-  { name = "npm ws", command = ("node %s/bench/echo_ws.js"):format(root), present = has "node" },
+  { name = "lunawire", command = ("env %s %s %s/bench/echo.lua %s"):format(lua_path, interpreter, root, certificate) },
+  { name = "npm ws", command = ("node %s/bench/echo_ws.js %s"):format(root, certificate), present = has "node" },
 }
+if tls then
+  peers[3] = { name = "C alone", command = ("%s/%s/bench/tls_echo %s %s"):format(root, build, certificate, certificate) }
+end
 
 -- Starts a server, gives its port and process id to `measure`, and ends it.
 local function with_server(peer, measure)
@@ -49,7 +56,8 @@ end
 
 local function load(port, pid, ...)
   local words = { ... }
-  local line = capture(("%s%s/%s/bench/load %d %d %s"):format(on_load, root, build, port, pid, table.concat(words, " ")))
+  local line = capture(("%s%s/%s/bench/load %s %d %d %s"):format(
+    on_load, root, build, tls and "tls" or "", port, pid, table.concat(words, " ")))
   local numbers = {}
   for number in line:gmatch "[%d.]+" do
     numbers[#numbers + 1] = tonumber(number)
@@ -92,8 +100,11 @@ local function compare(title, connections, size, depth)
         peer.name, table.unpack(columns[i])))
     end
   end
-  if columns[2][1] then
-    print(("  ratio      %9.2f             %7.2f"):format(columns[1][1] / columns[2][1], columns[1][2] / columns[2][2]))
+  for i = 2, #peers do
+    if columns[i][1] then
+      print(("  to %-10s %6.2f             %7.2f"):format(
+        peers[i].name, columns[1][1] / columns[i][1], columns[1][2] / columns[i][2]))
+    end
   end
 end
 
@@ -127,6 +138,13 @@ end
 
 if arg[2] == "heartbeat" then
   return heartbeat(10000)
+end
+if tls then
+  compare("wss echo, 100 connections, 64 bytes, one message under way on each", 100, 64, 1)
+  compare("wss echo, 100 connections, 64 bytes, 16 messages under way on each", 100, 64, 16)
+  compare("wss echo, 100 connections, 4 KiB, one message under way on each", 100, 4096, 1)
+  compare("wss echo, 4 connections, 1 MiB, one message under way on each", 4, 1048576, 1)
+  return idle(1000)
 end
 compare("echo, 100 connections, 64 bytes, one message under way on each", 100, 64, 1)
 compare("echo, 100 connections, 64 bytes, 16 messages under way on each", 100, 64, 16)
