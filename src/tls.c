@@ -330,7 +330,7 @@ static int verdict(lw_tls *tls, int result) {
   switch (SSL_get_error(tls->ssl, result)) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: return 0;
-    case SSL_ERROR_ZERO_RETURN: return LW_ERR_EOF;
+    case SSL_ERROR_ZERO_RETURN: return SSL_is_init_finished(tls->ssl) ? LW_ERR_EOF : lw_tls_cut(tls);
     default: return fail(tls);
   }
 }
