@@ -132,10 +132,10 @@ end
 -- The key of a certificate.
 function Pki:key(kind) return self:privateKey(key_name(kind)) end
 
--- The same, encrypted.
-function Pki:lockedKey(kind, passphrase)
-  return self:file(key_name(kind) .. ".locked", function(file)
-    self:openssl(("pkey -in %s -aes256 -passout %s -out %s"):format(
+-- The same, encrypted; as OpenSSL once wrote it ("old"), or by PKCS#8.
+function Pki:lockedKey(kind, passphrase, form)
+  return self:file(key_name(kind) .. (form or "") .. ".locked", function(file)
+    self:openssl(("pkey %s -in %s -aes256 -passout %s -out %s"):format(form == "old" and "-traditional" or "",
       helper.quote(self:key(kind)), helper.quote("pass:" .. passphrase), file))
   end)
 end

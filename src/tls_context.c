@@ -96,11 +96,19 @@ static int is_end_of_pem(void) {
   return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
 }
 
-static int give_passphrase(char *into, int size, int writing, void *passphrase) {
-  size_t n = passphrase ? strlen(passphrase) : 0;
+/* A passphrase (NULL: none), and whether it was asked for. */
+typedef struct secret {
+  const char *passphrase;
+  int asked;
+} secret;
+
+static int give_passphrase(char *into, int size, int writing, void *argument) {
+  secret *from = argument;
+  size_t n = from && from->passphrase ? strlen(from->passphrase) : 0;
   (void)writing;
-  if (n == 0 || n > (size_t)size) return 0;
-  memcpy(into, passphrase, n);
+  if (from) from->asked = 1;
+  if (n == 0 || n > (size_t)size) return -1; /* 0 would be tried as a passphrase */
+  memcpy(into, from->passphrase, n);
   return (int)n;
 }
 
@@ -134,25 +142,22 @@ done:
 }
 
 /* What is wrong with a key, where OpenSSL's own words would not help. */
-static const char *key_trouble(const lw_tls_pair *pair) {
+static const char *key_trouble(const secret *tried) {
   unsigned long code = ERR_peek_last_error();
-  int reason = ERR_GET_REASON(code);
-  if (is_end_of_pem()) return "there is no key in it (PEM is expected)";
-  if (ERR_GET_LIB(code) == ERR_LIB_PEM && (reason == PEM_R_BAD_PASSWORD_READ || reason == PEM_R_PROBLEMS_GETTING_PASSWORD))
-    return pair->passphrase ? "the passphrase is wrong" : "the key is encrypted, and no passphrase was given";
-  if (pair->passphrase && (ERR_GET_LIB(code) == ERR_LIB_EVP || ERR_GET_LIB(code) == ERR_LIB_PROV ||
-                           (ERR_GET_LIB(code) == ERR_LIB_PEM && reason == PEM_R_BAD_DECRYPT)))
-    return "the passphrase is wrong";
+  if (tried->asked) return tried->passphrase ? "the passphrase is wrong" : "the key is encrypted, and no passphrase was given";
+  if (is_end_of_pem() || (ERR_GET_LIB(code) == ERR_LIB_OSSL_DECODER && ERR_GET_REASON(code) == ERR_R_UNSUPPORTED))
+    return "there is no key in it (PEM is expected)";
   return NULL;
 }
 
 static int read_key(identity *id, const lw_tls_pair *pair, char *why) {
   const char *source = pair->key ? pair->key : pair->cert;
+  secret tried = {pair->passphrase, 0};
   BIO *bio = open_pem(source);
   if (!bio) return tell(why, "key", source, NULL);
-  id->key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, (void *)(uintptr_t)pair->passphrase);
+  id->key = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, &tried);
   BIO_free(bio);
-  if (!id->key) return tell(why, "key", source, key_trouble(pair));
+  if (!id->key) return tell(why, "key", source, key_trouble(&tried));
   if (X509_check_private_key(id->cert, id->key) == 1) return 0;
   return tell(why, "key", source, "it is not the key of the certificate");
 }

@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 import traceback
+import warnings
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PATIENCE = 30
@@ -342,10 +343,10 @@ class Abilities:
             return session
 
     def say(self, port, bytes):
-        """Plain bytes to a port; returns all that comes back, in hexadecimal."""
+        """Plain bytes to a port, and all that comes back, in hexadecimal."""
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.settimeout(PATIENCE)
-            sock.sendall(bytes.encode("latin-1"))
+            sock.sendall(bytearray.fromhex(bytes))
             answer = b""
             try:
                 while data := sock.recv(65536):
@@ -377,4 +378,5 @@ def main(port):
     os._exit(0)
 
 
+warnings.simplefilter("ignore")  # what is old is wanted here
 main(int(sys.argv[1]))
