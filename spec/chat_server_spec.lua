@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local helper = require "spec.helper"
 local lunawire = require "lunawire"
+local pki = require "spec.pki"
 
 local script = helper.root .. "/examples/chat/server.lua"
 local chat = dofile(script)
@@ -369,6 +370,27 @@ describe("the script #foreign", function()
 
   it("says where it listens, whatever the current directory", function()
     assert.matches("^chat room on http://127%.0%.0%.1:%d+/", run "0")
+  end)
+
+  it("says https when it has a certificate, and what is wrong with one that is none", function()
+    local certs = pki.new()
+    local words = ("%s 0 --cert %s"):format(helper.quote(script), helper.quote(certs:cert "good"))
+    peer = helper.peer("exec " .. helper.lua(words .. " --key " .. helper.quote(certs:key "good")))
+    local line = peer:line()
+    assert.matches("^chat room on https://127%.0%.0%.1:%d+/", line)
+    local output = helper.run(("openssl s_client -connect 127.0.0.1:%s -CAfile %s"):format(
+      line:match ":(%d+)/", helper.quote(certs:cert "root")))
+    assert.matches("Verify return code: 0 %(ok%)", output)
+    for arguments, problem in pairs {
+      [words] = "there is no key in it",
+      [helper.quote(script) .. " 0 --key x"] = "%-%-key needs %-%-cert",
+      [helper.quote(script) .. " 0 --cert /nowhere.pem"] = "/nowhere%.pem",
+    } do
+      local said, status = helper.run(helper.lua(arguments))
+      assert.matches(problem, said)
+      assert.is_true(status > 0)
+    end
+    certs:close()
   end)
 
   it("serves the page, each file as what it is", function()

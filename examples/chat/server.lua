@@ -1,6 +1,6 @@
 --- server.lua -- the chat room on the network: the rules of room.lua, a WebSocketServer, and the page on the same port.
 --
---   lua5.4 examples/chat/server.lua [port] [--host ADDRESS] [--journal FILE | memory]
+--   lua5.4 examples/chat/server.lua [port] [--host ADDRESS] [--journal FILE | memory] [--cert FILE [--key FILE]]
 --
 -- There are two ways in. Over a plain WebSocket a person is the connection, and gone with it. Over a session of
 -- lunawire.reliable a person outlives connections, and with a journal in a file the server, too.
@@ -364,8 +364,8 @@ end
 --- Starts a chat room and returns its WebSocketServer; raises when it cannot listen, or its journal cannot be opened.
 -- Options, all of them optional: `port` (8080; 0: any free one), `host` ("127.0.0.1"), `limits` (see room.lua),
 -- `patience` (with silent connections, 10000 ms), `grace` (how long a person may be away, 30000 ms), `journal`
--- ("memory", the name of a file, or an object like those of journal.lua), `log` (a function that gets lines; by
--- default they go to stderr).
+-- ("memory", the name of a file, or an object like those of journal.lua), `tls` (WebSocketServer's: the page is
+-- https then), `log` (a function that gets lines; by default they go to stderr).
 local function start(options)
   options = options or {}
   local log = options.log or function(line) io.stderr:write("chat: ", line, "\n") end
@@ -376,6 +376,7 @@ local function start(options)
   local server = lunawire.WebSocketServer {
     port = options.port or 8080,
     host = options.host or "127.0.0.1",
+    tls = options.tls,
     resource = "/",
     protocols = { reliable.protocol },
     -- A name stays taken until its connection is known to be dead, so this must not wait for TCP to find out.
@@ -446,7 +447,12 @@ local function parseArguments(arguments)
   parser:option("--host", "Address to listen on.", "127.0.0.1")
   parser:option("--journal", "Where to keep what is said: a file, or memory. By default chat-PORT.sqlite in the current "
     .. "directory; with port 0, memory.")
-  return parser:parse(arguments)
+  parser:option("--cert", "A certificate (PEM), its issuers behind it: then the page is https."):argname("FILE")
+  parser:option("--key", "The certificate's key; by default it stands in the same file."):argname("FILE")
+  local options = parser:parse(arguments)
+  if options.key and not options.cert then parser:error("--key needs --cert") end
+  options.tls = options.cert and { cert = options.cert, key = options.key }
+  return options
 end
 
 --- The default journal, or memory where there is no SQLite for Lua.
@@ -483,7 +489,8 @@ local function main(arguments)
 
   local address = options.host:find(":", 1, true) and "[" .. options.host .. "]" or options.host
   local kept = options.journal ~= "memory" and ", kept in " .. options.journal or ""
-  io.stdout:write("chat room on http://", address, ":", server.port, "/", kept, " (Ctrl-C ends it)\n")
+  local scheme = options.tls and "https://" or "http://"
+  io.stdout:write("chat room on ", scheme, address, ":", server.port, "/", kept, " (Ctrl-C ends it)\n")
   io.stdout:flush()
   lunawire.run()
   return 0

@@ -41,8 +41,8 @@ function startServer(command) {
     child.on("error", reject);
     child.stdout.on("data", (bytes) => {
       output += bytes;
-      const address = /http:\/\/[^:]+:(\d+)\//.exec(output);
-      if (address) resolve({ child, port: Number(address[1]) });
+      const address = /(https?):\/\/[^:]+:(\d+)\//.exec(output);
+      if (address) resolve({ child, scheme: address[1], port: Number(address[2]) });
     });
   });
 }
@@ -96,7 +96,7 @@ function contrasts(selectors) {
 }
 
 (async () => {
-  const { child, port } = await startServer(process.argv.slice(2));
+  const { child, scheme, port } = await startServer(process.argv.slice(2));
   const line = await startLine(port);
   const browser = await chromium.launch({ executablePath: browserPath(), headless: true, args: FLAGS });
   const complaints = [];
@@ -126,7 +126,7 @@ function contrasts(selectors) {
     page.on("request", (request) => {
       if (new URL(request.url()).hostname !== "127.0.0.1") complaints.push("asked for " + request.url());
     });
-    await page.goto("http://127.0.0.1:" + through + "/" + (hash || ""));
+    await page.goto(scheme + "://127.0.0.1:" + through + "/" + (hash || ""));
     return page;
   }
 
@@ -307,12 +307,12 @@ function contrasts(selectors) {
       return sessionStorage.getItem("lunawire-chat-session");
     });
     const thief = await ada.context().newPage();
-    await thief.goto("http://127.0.0.1:" + port + "/favicon.svg");
+    await thief.goto(scheme + "://127.0.0.1:" + port + "/favicon.svg");
     await thief.evaluate((stolen) => {
       sessionStorage.setItem("lunawire-chat-session", stolen);
       sessionStorage.setItem("lunawire-chat-here", JSON.stringify({ name: "Ada", room: "lobby" }));
     }, session);
-    await thief.goto("http://127.0.0.1:" + port + "/");
+    await thief.goto(scheme + "://127.0.0.1:" + port + "/");
     await hall(thief);
     await lineIs(ada, "offline");
     assert.match(await ada.textContent("#banner"), /This conversation goes on in another window\.\s+Connect/);
