@@ -18,6 +18,10 @@ local foreign = {}
 foreign.sizes = { 0, 1, 125, 126, 127, 65535, 65536, 5000000 }
 foreign.texts = cjson.decode(helper.read(helper.root .. "/spec/peers/texts.json"))
 
+-- Set by a spec of wss, before peers are asked for anything: what goes over is to go over TLS.
+--   listen: what a peer's server is given {cert, key}; connect: our client's option `tls`; serve: our server's.
+foreign.tls = nil
+
 local LIMIT = 16 * 1024 * 1024
 local SPOKEN = { "chat.v2", "chat.v1" }
 
@@ -154,7 +158,13 @@ local connections = 0
 -- the query lets the peer tell how the connection ended there.
 function foreign.connect(server, target, protocols, options)
   connections = connections + 1
-  local url = ("ws://127.0.0.1:%d/%s%sid=%d"):format(server.port, target, target:find "?" and "&" or "?", connections)
+  local url = ("%s://127.0.0.1:%d/%s%sid=%d"):format(
+    foreign.tls and "wss" or "ws", server.port, target, target:find "?" and "&" or "?", connections)
+  if foreign.tls then
+    local more = options
+    options = { tls = foreign.tls.connect }
+    for name, value in pairs(more or {}) do options[name] = value end
+  end
   local client = setmetatable({
     id = tostring(connections),
     ws = lunawire.WebSocket(url, protocols, options),
@@ -297,7 +307,7 @@ Server.__index = Server
 Server.__name = "foreign.Server"
 
 function foreign.server(options)
-  local all = { maxPayload = LIMIT, protocols = SPOKEN, origins = "*" }
+  local all = { maxPayload = LIMIT, protocols = SPOKEN, origins = "*", tls = foreign.tls and foreign.tls.serve }
   for name, value in pairs(options or {}) do all[name] = value or nil end
   local server = lunawire.WebSocketServer(all)
   local self = setmetatable({

@@ -41,7 +41,7 @@ function rules.servesUs(peer, traits)
   describe("our client at a server of " .. traits.name, function()
     local server
 
-    setup(function() server = peer():ask "listen" end)
+    setup(function() server = peer():ask("listen", foreign.tls and foreign.tls.listen) end)
     after_each(foreign.quiet)
 
     -- How a client's connection ended at the other end.
@@ -466,7 +466,7 @@ function rules.dies(start, traits)
 
     it("is closed with 1006 at our client", function()
       local mortal = peer()
-      local client = foreign.connect(mortal:ask "listen", "idle"):opened()
+      local client = foreign.connect(mortal:ask("listen", foreign.tls and foreign.tls.listen), "idle"):opened()
       mortal.process:signal "KILL"
       assert.same({ code = 1006, reason = "", wasClean = false }, client:closed())
       assert.same({ "open", "close" }, client.events)

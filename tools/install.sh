@@ -33,6 +33,7 @@ test  | python:websockets       | python3-websockets | python3-websockets | pyth
 test  | command:nginx           | nginx              | nginx            | nginx             | nginx          | nginx
 test  | command:haproxy         | haproxy            | haproxy          | haproxy           | haproxy        | haproxy
 test  | command:openssl         | openssl            | openssl          | openssl           | openssl        | openssl@3
+test  | command:certutil        | libnss3-tools      | nss-tools        | nss               | nss-tools      | nss
 test  | browser                 | chromium           | chromium         | chromium          | chromium       | google-chrome
 check | command:gcc             | gcc                | gcc libasan libubsan | gcc           | gcc            | gcc
 check | command:clang           | clang              | clang            | clang             | clang          | llvm

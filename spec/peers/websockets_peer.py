@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import ssl
 import sys
 import traceback
 import urllib.parse
@@ -290,10 +291,15 @@ class Scenarios:
 
     # --- the server's ---
 
-    async def listen(self):
+    async def listen(self, cert=None, key=None):
+        """Over TLS when there is a certificate."""
+        context = None
+        if cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
         server = await websockets.serve(
             handle, "127.0.0.1", 0, create_protocol=Server, process_request=refuse, subprotocols=SPOKEN,
-            max_size=LIMIT, ping_interval=None, compression="deflate",
+            max_size=LIMIT, ping_interval=None, compression="deflate", ssl=context,
         )
         return {"port": server.sockets[0].getsockname()[1]}
 

@@ -2,6 +2,9 @@
 // one scenario per request. `node ws.js PORT`, where PORT is the spec's (control.js).
 "use strict";
 
+const fs = require("node:fs");
+const http = require("node:http");
+const https = require("node:https");
 const path = require("node:path");
 const { WebSocket, WebSocketServer } = require("ws");
 const control = require("./control");
@@ -130,10 +133,13 @@ const behaviours = {
   idle() {},
 };
 
-function listen() {
+// Over TLS when there is a certificate: the name of a file, like its key's.
+function listen({ cert, key }) {
+  const listener = cert
+    ? https.createServer({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) })
+    : http.createServer();
   const server = new WebSocketServer({
-    host: "127.0.0.1",
-    port: 0,
+    server: listener,
     perMessageDeflate: true,
     handleProtocols: (offered) => SPOKEN.find((each) => offered.has(each)) || false,
     verifyClient: ({ req }, answer) => {
@@ -150,7 +156,7 @@ function listen() {
     ws.on("error", () => {});
     behaviours[pathname.slice(1)](ws, request, searchParams);
   });
-  return new Promise((resolve) => server.on("listening", () => resolve({ port: server.address().port })));
+  return new Promise((resolve) => listener.listen(0, "127.0.0.1", () => resolve({ port: listener.address().port })));
 }
 
 // --- a client -------------------------------------------------------------------------------------------
