@@ -11,7 +11,7 @@ local wire = require "spec.wire"
 
 describe("a wss server #foreign", function()
   local certs, peer
-  local servers
+  local servers, clients
 
   setup(function()
     certs = pki.new()
@@ -21,9 +21,10 @@ describe("a wss server #foreign", function()
     peer:stop()
     certs:close()
   end)
-  before_each(function() servers = {} end)
+  before_each(function() servers, clients = {}, {} end)
   after_each(function()
     Proxy.clear()
+    for _, ws in ipairs(clients) do ws:terminate() end -- what a failed test has left
     for _, server in ipairs(servers) do
       for socket in server:each() do socket:terminate() end
       server:close()
@@ -68,6 +69,7 @@ describe("a wss server #foreign", function()
   -- A client of ours comes.
   local function come(port)
     local ws = lunawire.WebSocket(("wss://localhost:%d/"):format(port), nil, { tls = { ca = certs:cert "root" } })
+    clients[#clients + 1] = ws
     return ws, wire.record(ws)
   end
 

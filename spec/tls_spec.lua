@@ -15,7 +15,7 @@ local heard = wire.heard
 
 describe("a wss client #foreign", function()
   local certs, peer
-  local listening, processes = {}, {}
+  local listening, processes, clients = {}, {}, {}
 
   setup(function()
     certs = pki.new()
@@ -67,6 +67,7 @@ describe("a wss client #foreign", function()
     local options = { tls = trusting(tls) }
     for name, value in pairs(more or {}) do options[name] = value end
     local ws = lunawire.WebSocket(("wss://%s:%d/"):format(host or "localhost", port), nil, options)
+    clients[#clients + 1] = ws
     return ws, wire.record(ws)
   end
 
@@ -87,7 +88,7 @@ describe("a wss client #foreign", function()
 
   -- Never open; an error of TLS in these words, and what was tried.
   local function fails(ws, log, words)
-    heard(log)
+    wire.await(function() return log.close or log.open end, "close")
     assert.same({ "error tls", "close 1006  unclean" }, log)
     local message = log.error.message
     assert(message:find("connect to " .. ws.url .. ": ", 1, true) == 1, message)
@@ -102,7 +103,8 @@ describe("a wss client #foreign", function()
       each.input:close()
       each.process:stop()
     end
-    listening, processes = {}, {}
+    for _, ws in ipairs(clients) do ws:terminate() end -- what a failed test has left
+    listening, processes, clients = {}, {}, {}
     Proxy.clear()
     wire.done()
   end)
