@@ -42,8 +42,8 @@ xargs -n 1 -P "${JOBS:-2}" sh -c '
   log=$out/$(printf %s "$1" | tr / _)
   ${RUN-} "$LUA" tools/busted.lua $options "$1" > "$log" 2>&1
   status=$?
-  counts=$(grep -E "^[0-9]+ passed, [0-9]+ failed" "$log" | tail -n 1)
-  grep -vE "^[0-9]+ passed, [0-9]+ failed|^[0-9.]+ seconds$" "$log" > "$log.said"
+  counts=$(grep -aE "^[0-9]+ passed, [0-9]+ failed" "$log" | tail -n 1)
+  grep -avE "^[0-9]+ passed, [0-9]+ failed|^[0-9.]+ seconds$" "$log" > "$log.said"
   case $counts in
     "") echo "  ERROR: $1 ended with status $status before its last test" >> "$log.said"
         counts="0 passed, 1 failed" ;;
