@@ -17,6 +17,7 @@ import warnings
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PATIENCE = 30
+OP_IGNORE_UNEXPECTED_EOF = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 1 << 7)
 VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
@@ -30,6 +31,7 @@ def context_of(server, options):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.options &= ~OP_IGNORE_UNEXPECTED_EOF  # or the end of TCP would pass for close_notify
     context.minimum_version = VERSIONS[options.get("min", "TLSv1.2")]
     context.maximum_version = VERSIONS[options.get("max", "TLSv1.3")]
     if options.get("ciphers"):
