@@ -48,6 +48,7 @@ build = {
     ["lunawire.target"] = "lua/lunawire/target.lua",
     ["lunawire.core"] = {
       sources = {
+        "src/authority.c",
         "src/buf.c",
         "src/cidr.c",
         "src/conn.c",
@@ -75,6 +76,7 @@ build = {
         "src/lua_tls.c",
         "src/mask.c",
         "src/net.c",
+        "src/pen.c",
         "src/poll.c",
         "src/poll_epoll.c",
         "src/poll_kqueue.c",

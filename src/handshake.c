@@ -7,36 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- writing --- */
-
-/* Where the next bytes go. With to NULL it only counts, so that a text is measured, then written. */
-typedef struct pen {
-  char *to;
-  size_t n;
-} pen;
-
-static void put_bytes(pen *p, const void *bytes, size_t n) {
-  if (p->to && n > 0) memcpy(p->to + p->n, bytes, n);
-  p->n += n;
-}
-
-static void put(pen *p, const char *text) {
-  put_bytes(p, text, strlen(text));
-}
-
-/* "Name: value\r\n", nothing if there is no value. */
-static void put_field(pen *p, const char *name, const char *value) {
-  if (!value) return;
-  put(p, name);
-  put(p, ": ");
-  put(p, value);
-  put(p, "\r\n");
-}
-
-/* The pen for what one has measured; its `to` is NULL when there is no memory. */
-static pen reserve(lw_buf *out, lw_pool *pool, pen measured) {
-  return (pen){(char *)lw_buf_reserve(out, pool, measured.n), 0};
-}
+#include "pen.h"
 
 /* --- the key --- */
 
@@ -60,46 +31,28 @@ int lw_handshake_key(char key[LW_KEY_SIZE], lw_entropy *entropy) {
 
 /* --- the client asks --- */
 
-/* "user:password" in base64, three bytes at a time (RFC 7617, 2). */
-static void put_basic(pen *p, const lw_url *url) {
-  size_t user = strlen(url->user), n = user + 1 + strlen(url->password);
-  for (size_t i = 0; i < n; i += 3) {
-    char three[3], four[4];
-    size_t k = 0;
-    for (; k < 3 && i + k < n; k++) {
-      size_t at = i + k;
-      three[k] = at < user ? url->user[at] : at == user ? ':' : url->password[at - user - 1];
-    }
-    put_bytes(p, four, lw_base64_encode(four, three, k));
-  }
-}
-
-static void put_request(pen *p, const lw_handshake_offer *offer, const char key[LW_KEY_SIZE]) {
-  put(p, "GET ");
-  put(p, offer->url->resource);
-  put(p, " HTTP/1.1\r\n");
-  put_field(p, "Host", offer->url->authority);
-  put(p, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
-  put_bytes(p, key, LW_KEY_SIZE);
-  put(p, "\r\nSec-WebSocket-Version: 13\r\n");
-  put_field(p, "Origin", offer->origin);
-  put_field(p, "Sec-WebSocket-Protocol", offer->protocols);
-  put_field(p, "Sec-WebSocket-Extensions", offer->extensions);
-  put_field(p, "User-Agent", offer->user_agent);
-  if (offer->url->user) {
-    put(p, "Authorization: Basic ");
-    put_basic(p, offer->url);
-    put(p, "\r\n");
-  }
-  if (offer->headers) put(p, offer->headers);
-  put(p, "\r\n");
+static void put_request(lw_pen *p, const lw_handshake_offer *offer, const char key[LW_KEY_SIZE]) {
+  lw_pen_put(p, "GET ");
+  lw_pen_put(p, offer->url->resource);
+  lw_pen_put(p, " HTTP/1.1\r\n");
+  lw_pen_field(p, "Host", offer->url->authority);
+  lw_pen_put(p, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
+  lw_pen_bytes(p, key, LW_KEY_SIZE);
+  lw_pen_put(p, "\r\nSec-WebSocket-Version: 13\r\n");
+  lw_pen_field(p, "Origin", offer->origin);
+  lw_pen_field(p, "Sec-WebSocket-Protocol", offer->protocols);
+  lw_pen_field(p, "Sec-WebSocket-Extensions", offer->extensions);
+  lw_pen_field(p, "User-Agent", offer->user_agent);
+  lw_pen_basic(p, "Authorization", offer->url->user, offer->url->password);
+  if (offer->headers) lw_pen_put(p, offer->headers);
+  lw_pen_put(p, "\r\n");
 }
 
 int lw_handshake_request(lw_buf *out, lw_pool *pool, const lw_handshake_offer *offer,
                          const char key[LW_KEY_SIZE]) {
-  pen p = {0};
+  lw_pen p = {0};
   put_request(&p, offer, key);
-  p = reserve(out, pool, p);
+  p = lw_pen_reserve(out, pool, p);
   if (!p.to) return LW_ERR_MEMORY;
   put_request(&p, offer, key);
   lw_buf_commit(out, p.n, 0);
@@ -452,20 +405,20 @@ int lw_handshake_same_origin(const lw_http_head *head) {
 
 /* --- the server answers --- */
 
-static void put_switch(pen *p, const char accept[LW_ACCEPT_SIZE], lw_slice protocol,
+static void put_switch(lw_pen *p, const char accept[LW_ACCEPT_SIZE], lw_slice protocol,
                        const char *extensions, const char *headers) {
-  put(p, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+  lw_pen_put(p, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
          "Sec-WebSocket-Accept: ");
-  put_bytes(p, accept, LW_ACCEPT_SIZE);
-  put(p, "\r\n");
+  lw_pen_bytes(p, accept, LW_ACCEPT_SIZE);
+  lw_pen_put(p, "\r\n");
   if (protocol.n > 0) {
-    put(p, "Sec-WebSocket-Protocol: ");
-    put_bytes(p, protocol.bytes, protocol.n);
-    put(p, "\r\n");
+    lw_pen_put(p, "Sec-WebSocket-Protocol: ");
+    lw_pen_bytes(p, protocol.bytes, protocol.n);
+    lw_pen_put(p, "\r\n");
   }
-  put_field(p, "Sec-WebSocket-Extensions", extensions);
-  if (headers) put(p, headers);
-  put(p, "\r\n");
+  lw_pen_field(p, "Sec-WebSocket-Extensions", extensions);
+  if (headers) lw_pen_put(p, headers);
+  lw_pen_put(p, "\r\n");
 }
 
 int lw_handshake_switch(lw_buf *out, lw_pool *pool, const char key[LW_KEY_SIZE], lw_slice protocol,
@@ -473,9 +426,9 @@ int lw_handshake_switch(lw_buf *out, lw_pool *pool, const char key[LW_KEY_SIZE],
   char accept[LW_ACCEPT_SIZE];
   int err = lw_handshake_accept(accept, key);
   if (err < 0) return err;
-  pen p = {0};
+  lw_pen p = {0};
   put_switch(&p, accept, protocol, extensions, headers);
-  p = reserve(out, pool, p);
+  p = lw_pen_reserve(out, pool, p);
   if (!p.to) return LW_ERR_MEMORY;
   put_switch(&p, accept, protocol, extensions, headers);
   lw_buf_commit(out, p.n, 0);
@@ -487,37 +440,37 @@ static int has_content(int status) {
   return status >= 200 && status != 204 && status != 304;
 }
 
-static void put_head(pen *p, int status, const char *headers, size_t n) {
+static void put_head(lw_pen *p, int status, const char *headers, size_t n) {
   char text[64];
   snprintf(text, sizeof text, "HTTP/1.1 %d ", status);
-  put(p, text);
-  put(p, lw_http_reason(status));
-  put(p, "\r\n");
+  lw_pen_put(p, text);
+  lw_pen_put(p, lw_http_reason(status));
+  lw_pen_put(p, "\r\n");
   if (status == 426) /* RFC 9110, 15.5.22, and RFC 6455, 4.4 */
-    put(p, "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+    lw_pen_put(p, "Connection: close, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
   else
-    put(p, "Connection: close\r\n");
+    lw_pen_put(p, "Connection: close\r\n");
   if (status == 405) /* RFC 9110, 15.5.6 */
-    put(p, "Allow: GET\r\n");
+    lw_pen_put(p, "Allow: GET\r\n");
   if (has_content(status)) {
     snprintf(text, sizeof text, "Content-Length: %zu\r\n", n);
-    put(p, text);
+    lw_pen_put(p, text);
   }
-  if (headers) put(p, headers);
-  put(p, "\r\n");
+  if (headers) lw_pen_put(p, headers);
+  lw_pen_put(p, "\r\n");
 }
 
 int lw_handshake_respond(lw_buf *out, lw_pool *pool, int status, const char *headers,
                          const void *body, size_t n, int head_only) {
   size_t sent = has_content(status) && !head_only ? n : 0;
-  pen p = {0};
+  lw_pen p = {0};
   put_head(&p, status, headers, n);
   if (sent > SIZE_MAX - p.n) return LW_ERR_MEMORY;
   p.n += sent;
-  p = reserve(out, pool, p);
+  p = lw_pen_reserve(out, pool, p);
   if (!p.to) return LW_ERR_MEMORY;
   put_head(&p, status, headers, n);
-  put_bytes(&p, body, sent);
+  lw_pen_bytes(&p, body, sent);
   lw_buf_commit(out, p.n, 0);
   return 0;
 }

@@ -11,20 +11,15 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "ip.h"
+#include "authority.h"
 #include "text.h"
 
-#define HOST_MAX 253 /* RFC 1035, 2.3.4, as text and without the dot at its end */
-#define LABEL_MAX 63
 #define LOCAL_MAX (sizeof ((struct sockaddr_un *)0)->sun_path - 1) /* what the system takes */
 
 /* The canonical parts. */
 typedef struct scratch {
-  int secure, is_local, is_ip, is_ip6;
-  unsigned port;
-  lw_text user, password; /* as written; at is NULL where there are none */
-  char host[HOST_MAX + 2];
-  size_t host_length;
+  int secure, is_local;
+  lw_authority authority;
   char path[LOCAL_MAX + 1]; /* of a Unix socket, decoded */
   size_t path_length;
   char resource[LW_URL_MAX];
@@ -43,139 +38,8 @@ static int parse_scheme(scratch *s, lw_text scheme) {
   return s->is_local || s->secure || lw_text_is(scheme, "ws") || lw_text_is(scheme, "http") ? 0 : LW_ERR_URL_SCHEME;
 }
 
-/* --- credentials --- */
-
-/* What Basic authorisation can carry (RFC 7617, 2): no control characters, and no colon in the name. */
-static int check_credential(lw_text text, int is_name) {
-  for (size_t i = 0; i < text.n;) {
-    unsigned char c = lw_text_decoded(text, &i);
-    if (c < 0x20 || c == 0x7f || (is_name && c == ':')) return LW_ERR_URL_USERINFO;
-  }
-  return 0;
-}
-
-static int parse_userinfo(scratch *s, lw_text text) {
-  size_t colon = lw_text_find(text, ":");
-  lw_text user = lw_text_head(text, colon), password = lw_text_behind(text, colon < text.n ? colon + 1 : colon);
-  if (user.n + password.n == 0) /* "@" and ":@" say nothing */
-    return 0;
-  s->user = user;
-  s->password = password;
-  int err = check_credential(user, 1);
-  return err < 0 ? err : check_credential(password, 0);
-}
-
-/* --- hosts --- */
-
-static int parse_ip6(scratch *s, lw_text text) {
-  lw_ip ip;
-  if (!lw_ip_read6(&ip, text)) return LW_ERR_URL_IPV6;
-  s->host_length = lw_ip_write(s->host, &ip);
-  s->is_ip = s->is_ip6 = 1;
-  return 0;
-}
-
-/* What stands in no host (WHATWG URL, 3.1, "forbidden domain code point"). */
-static int is_forbidden(unsigned char c) {
-  return c <= 0x20 || c == 0x7f || strchr("#/:<>?@[\\]^|%", c);
-}
-
-static int copy_host(scratch *s, lw_text text) {
-  size_t n = 0;
-  for (size_t i = 0; i < text.n;) {
-    unsigned char c = lw_text_decoded(text, &i);
-    if (c >= 0x80) return LW_ERR_URL_IDNA;
-    if (is_forbidden(c)) return LW_ERR_URL_HOST_BYTE;
-    if (n == HOST_MAX + 1) return LW_ERR_URL_HOST_SIZE;
-    s->host[n++] = lw_text_lower((char)c);
-  }
-  s->host_length = n;
-  return 0;
-}
-
-/* The host's last label begins here; a dot at the end is not counted in. */
-static lw_text last_label(lw_text host) {
-  size_t first = host.n;
-  while (first > 0 && host.at[first - 1] != '.')
-    first--;
-  return lw_text_behind(host, first);
-}
-
-/* WHATWG URL, 3.5, "ends in a number checker": then it is an address or nothing. */
-static int ends_in_number(lw_text host) {
-  lw_text label = last_label(host);
-  size_t n = 0;
-  if (label.n >= 2 && label.at[0] == '0' && label.at[1] == 'x') {
-    for (n = 2; n < label.n && lw_text_hex(label.at[n]) >= 0; n++)
-      ;
-    return n == label.n;
-  }
-  while (n < label.n && lw_text_is_digit(label.at[n]))
-    n++;
-  return n > 0 && n == label.n;
-}
-
-static int check_sizes(lw_text host) {
-  if (host.n > HOST_MAX) return LW_ERR_URL_HOST_SIZE;
-  while (host.n > 0) {
-    size_t n = lw_text_find(host, ".");
-    if (n > LABEL_MAX) return LW_ERR_URL_HOST_SIZE;
-    host = lw_text_behind(host, n < host.n ? n + 1 : n);
-  }
-  return 0;
-}
-
-static int parse_name(scratch *s, lw_text text) {
-  int err = copy_host(s, text);
-  if (err < 0) return err;
-  lw_text host = {s->host, s->host_length};
-  if (host.n > 0 && host.at[host.n - 1] == '.') host.n--;
-  if (!ends_in_number(host)) return check_sizes(host);
-  lw_ip ip;
-  if (!lw_ip_read4(&ip, host)) return LW_ERR_URL_IPV4;
-  s->host_length = host.n; /* an address has no dot at its end */
-  s->is_ip = 1;
-  return 0;
-}
-
-/* --- host and port --- */
-
 static unsigned default_port(int secure) {
   return secure ? 443 : 80;
-}
-
-/* What stands behind the host: nothing, ":", or a colon and a number. */
-static int parse_port(scratch *s, lw_text text) {
-  s->port = default_port(s->secure);
-  if (text.n <= 1) return text.n == 0 || text.at[0] == ':' ? 0 : LW_ERR_URL_HOST_BYTE;
-  if (text.at[0] != ':') return LW_ERR_URL_HOST_BYTE;
-  s->port = 0;
-  for (size_t i = 1; i < text.n; i++) {
-    if (!lw_text_is_digit(text.at[i])) return LW_ERR_URL_PORT;
-    s->port = s->port * 10 + (unsigned)(text.at[i] - '0');
-    if (s->port > 65535) return LW_ERR_URL_PORT;
-  }
-  return s->port > 0 ? 0 : LW_ERR_URL_PORT;
-}
-
-static int parse_host(scratch *s, lw_text text) {
-  if (text.n == 0 || text.at[0] == ':') return LW_ERR_URL_HOST;
-  int bracket = text.at[0] == '[';
-  size_t end = lw_text_find(text, bracket ? "]" : ":");
-  if (bracket && end == text.n) return LW_ERR_URL_IPV6;
-  int err = bracket ? parse_ip6(s, (lw_text){text.at + 1, end - 1}) : parse_name(s, lw_text_head(text, end));
-  return err < 0 ? err : parse_port(s, lw_text_behind(text, bracket ? end + 1 : end));
-}
-
-static int parse_authority(scratch *s, lw_text text) {
-  size_t at = text.n; /* the last one: WHATWG takes the others for part of the password */
-  while (at > 0 && text.at[at - 1] != '@')
-    at--;
-  if (at > 0) {
-    int err = parse_userinfo(s, lw_text_head(text, at - 1));
-    if (err < 0) return err;
-  }
-  return parse_host(s, lw_text_behind(text, at));
 }
 
 /* --- path and query --- */
@@ -285,10 +149,8 @@ static int parse_local(scratch *s, lw_text text) {
   text = lw_text_behind(text, path.n);
   if (text.n > 0 && text.at[0] == ':') text = lw_text_behind(text, 1);
   if (text.n > 0 && !is_slash(text.at[0]) && text.at[0] != '?') return LW_ERR_URL_RESOURCE;
-  s->port = default_port(s->secure);
-  s->host_length = sizeof "localhost" - 1;
-  memcpy(s->host, "localhost", s->host_length);
-  return parse_resource(s, text);
+  err = lw_authority_parse(&s->authority, (lw_text){"localhost", 9}, default_port(s->secure));
+  return err < 0 ? err : parse_resource(s, text);
 }
 
 /* --- all of it --- */
@@ -314,7 +176,7 @@ static int parse(scratch *s, lw_text text) {
   if (text.n < 2 || !is_slash(text.at[0]) || !is_slash(text.at[1])) return LW_ERR_URL_HOST;
   text = lw_text_behind(text, 2);
   lw_text authority = lw_text_head(text, lw_text_find(text, "/\\?"));
-  if ((err = parse_authority(s, authority)) < 0) return err;
+  if ((err = lw_authority_parse(&s->authority, authority, default_port(s->secure))) < 0) return err;
   return parse_resource(s, lw_text_behind(text, authority.n));
 }
 
@@ -329,18 +191,14 @@ static const char *keep(char **to, const char *bytes, size_t n) {
 
 /* "wss://" and the authority, or "wss+unix:" and the path, in the longest case. */
 #define ORIGIN_MAX (9 + 3 * LOCAL_MAX + 1)
-_Static_assert(ORIGIN_MAX >= 6 + HOST_MAX + 1 + 2 + 6 + 1, "room for an authority");
+_Static_assert(ORIGIN_MAX >= 6 + LW_AUTHORITY_MAX, "room for an authority");
 
 static size_t write_origin(char origin[ORIGIN_MAX], const scratch *s) {
-  char port[8] = "";
-  if (s->is_local) {
-    size_t n = (size_t)snprintf(origin, ORIGIN_MAX, "%s", s->secure ? "wss+unix:" : "ws+unix:");
-    return n + write_path(origin + n, s);
-  }
-  if (s->port != default_port(s->secure)) snprintf(port, sizeof port, ":%u", s->port);
-  int n = snprintf(origin, ORIGIN_MAX, "%s://%s%.*s%s%s", s->secure ? "wss" : "ws",
-                   s->is_ip6 ? "[" : "", (int)s->host_length, s->host, s->is_ip6 ? "]" : "", port);
-  return (size_t)n;
+  const char *scheme = s->is_local ? s->secure ? "wss+unix:" : "ws+unix:" : s->secure ? "wss://" : "ws://";
+  size_t n = strlen(scheme);
+  memcpy(origin, scheme, n);
+  if (s->is_local) return n + write_path(origin + n, s);
+  return n + lw_authority_write(origin + n, &s->authority, default_port(s->secure));
 }
 
 static const char *keep_decoded(char **to, lw_text text) {
@@ -351,38 +209,37 @@ static const char *keep_decoded(char **to, lw_text text) {
 
 /* From the scratch to a block of its own. */
 static int build(lw_url *url, const scratch *s) {
+  const lw_authority *a = &s->authority;
   char origin[ORIGIN_MAX + 1];
   size_t origin_length = write_origin(origin, s), scheme = s->secure ? 6 : 5;
   size_t front = origin_length + (size_t)s->is_local, href_length = front + s->resource_length;
   if (href_length > LW_URL_MAX) /* else it could not be parsed again */
     return LW_ERR_URL_LENGTH;
-  size_t size = href_length + origin_length + s->host_length + s->path_length + s->user.n + s->password.n + 6;
+  size_t size = href_length + origin_length + a->host_length + s->path_length + a->user.n + a->password.n + 6;
   char *to = malloc(size);
   if (!to) return LW_ERR_MEMORY;
-  *url = (lw_url){.memory = to, .port = (unsigned short)s->port};
+  *url = (lw_url){.memory = to, .port = (unsigned short)a->port};
   url->secure = (unsigned char)s->secure;
-  url->is_ip = (unsigned char)s->is_ip;
+  url->is_ip = (unsigned char)a->is_ip;
   url->href = to;
   origin[origin_length] = ':'; /* stands between a socket's path and the resource */
   memcpy(to, origin, front);
   url->resource = to += front;
   keep(&to, s->resource, s->resource_length);
   url->origin = keep(&to, origin, origin_length);
-  url->host = keep(&to, s->host, s->host_length);
+  url->host = keep(&to, a->host, a->host_length);
   url->authority = s->is_local ? url->host : url->origin + scheme;
   if (s->is_local) url->path = keep(&to, s->path, s->path_length);
-  if (s->user.at) {
-    url->user = keep_decoded(&to, s->user);
-    url->password = keep_decoded(&to, s->password);
+  if (a->user.at) {
+    url->user = keep_decoded(&to, a->user);
+    url->password = keep_decoded(&to, a->password);
   }
   return 0;
 }
 
 int lw_url_parse(lw_url *url, const char *text, size_t n) {
   scratch s;
-  s.is_ip = s.is_ip6 = 0; /* not all of it: it is large */
-  s.user = s.password = (lw_text){NULL, 0};
-  s.host_length = s.path_length = s.resource_length = 0;
+  s.path_length = s.resource_length = 0; /* not all of it: it is large */
   *url = (lw_url){0};
   int err = parse(&s, (lw_text){text, n});
   return err < 0 ? err : build(url, &s);
