@@ -94,7 +94,9 @@ describe("the close code of an error", function()
       "EXTENSION", "EXTENSION_LIST", "METHOD", "HOST", "BODY", "ORIGIN", "RESOURCE" },
     { 1011, "MEMORY", "RANDOM", "FORKED", "URL_EMPTY", "URL_HOST_BYTE", "URL_PATH", "URL_RESOURCE", "EOF", "TIMEOUT",
       "CLOSE_TIMEOUT", "STALL", "SLOW", "ABORTED", "NO_ADDRESS", "BUSY", "CLOSED",
-      "CIDR_ADDRESS", "CIDR_PREFIX" },
+      "CIDR_ADDRESS", "CIDR_PREFIX",
+      "PROXY_SCHEME", "PROXY_PATH", "PROXY_CREDENTIALS", "PROXY_STATUS", "PROXY_HTTP", "PROXY_SIZE",
+      "PROXY_EXTRA", "PROXY_SOCKS", "PROXY_AUTH", "PROXY_METHOD", "PROXY_PASSWORD", "PROXY_REPLY", "PROXY_EOF" },
   }
   for _, row in ipairs(codes) do
     it("is " .. row[1] .. " for " .. table.concat(row, ", ", 2), function()

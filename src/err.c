@@ -104,6 +104,23 @@ static const char *const texts[] = {
     [-LW_ERR_CIDR_ADDRESS] = "no IP address, nor a network of them like 10.0.0.0/8",
     [-LW_ERR_CIDR_PREFIX] =
         "what stands behind the network's slash is no number from 0 to 32 (128 for IPv6)",
+
+    [-LW_ERR_PROXY_SCHEME] = "the proxy's URL does not begin with http://, https:// or socks5://",
+    [-LW_ERR_PROXY_PATH] = "the proxy's URL has something behind its host and port",
+    [-LW_ERR_PROXY_CREDENTIALS] =
+        "SOCKS5 takes a user name of 1 to 255 bytes and a password of at most 255",
+    [-LW_ERR_PROXY_STATUS] = "the proxy refused",
+    [-LW_ERR_PROXY_HTTP] = "the proxy's answer is not HTTP",
+    [-LW_ERR_PROXY_SIZE] = "the proxy's answer is larger than 16 KiB, or has over 100 headers",
+    [-LW_ERR_PROXY_EXTRA] = "the proxy sent more than its answer",
+    [-LW_ERR_PROXY_SOCKS] = "the proxy's answer is not SOCKS5",
+    [-LW_ERR_PROXY_AUTH] = "the proxy wants a user name and a password",
+    [-LW_ERR_PROXY_METHOD] =
+        "the proxy wants its users to sign in in a way that this library does not know",
+    [-LW_ERR_PROXY_PASSWORD] = "the proxy does not accept this user name and password",
+    [-LW_ERR_PROXY_REPLY] = "the proxy did not reach the host",
+    [-LW_ERR_PROXY_EOF] = "the proxy ended the connection before it was through",
+
     [-LW_ERR_TLS] = "the TLS connection failed",
 };
 

@@ -100,6 +100,21 @@ typedef enum lw_err {
   LW_ERR_CIDR_ADDRESS = -140,  /* does not begin with an IP address */
   LW_ERR_CIDR_PREFIX = -141,   /* no prefix of this family's addresses behind the slash */
 
+  /* proxies */
+  LW_ERR_PROXY_SCHEME = -142,  /* other than http, https, socks5, socks5h, socks */
+  LW_ERR_PROXY_PATH = -143,    /* more than one slash behind the port */
+  LW_ERR_PROXY_CREDENTIALS = -144, /* a user or a password that SOCKS5 cannot carry */
+  LW_ERR_PROXY_STATUS = -145,  /* CONNECT was not answered with 2xx; which, in words where it was */
+  LW_ERR_PROXY_HTTP = -146,    /* the answer is not HTTP */
+  LW_ERR_PROXY_SIZE = -147,    /* the answer is too large */
+  LW_ERR_PROXY_EXTRA = -148,   /* more bytes than the answer, before anybody else may speak */
+  LW_ERR_PROXY_SOCKS = -149,   /* the answer is not SOCKS5 */
+  LW_ERR_PROXY_AUTH = -150,    /* SOCKS5: it wants a password, and there is none */
+  LW_ERR_PROXY_METHOD = -151,  /* SOCKS5: it wants to be signed in to in another way */
+  LW_ERR_PROXY_PASSWORD = -152, /* SOCKS5: the password was not accepted */
+  LW_ERR_PROXY_REPLY = -153,   /* SOCKS5: it has not come through; why, in words where it was */
+  LW_ERR_PROXY_EOF = -154,     /* the proxy ended the connection before it was through */
+
   LW_ERR_TLS = -160            /* TLS failed; in words where it did */
 } lw_err;
 

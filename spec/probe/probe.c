@@ -33,6 +33,10 @@ static const struct {
     NAME(EOF),           NAME(TIMEOUT),      NAME(CLOSE_TIMEOUT),  NAME(STALL),
     NAME(SLOW),          NAME(ABORTED),      NAME(NO_ADDRESS),     NAME(BUSY),
     NAME(CLOSED),        NAME(CIDR_ADDRESS), NAME(CIDR_PREFIX),
+    NAME(PROXY_SCHEME), NAME(PROXY_PATH), NAME(PROXY_CREDENTIALS), NAME(PROXY_STATUS),
+    NAME(PROXY_HTTP), NAME(PROXY_SIZE), NAME(PROXY_EXTRA), NAME(PROXY_SOCKS),
+    NAME(PROXY_AUTH), NAME(PROXY_METHOD), NAME(PROXY_PASSWORD), NAME(PROXY_REPLY),
+    NAME(PROXY_EOF),
     NAME(TLS),
 };
 
@@ -129,6 +133,7 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   probe_protocol(L);
   probe_upgrade(L);
   probe_redirect(L);
+  probe_proxy(L);
   probe_tcp(L);
   probe_session(L);
   probe_system(L);

@@ -16,8 +16,9 @@
 void probe_bytes(lua_State *L);    /* floor 0 */
 void probe_ip(lua_State *L);       /* text, ip, cidr */
 void probe_protocol(lua_State *L); /* floor 1 below session */
-void probe_upgrade(lua_State *L);
-void probe_redirect(lua_State *L);  /* upgrade */
+void probe_upgrade(lua_State *L);  /* upgrade */
+void probe_redirect(lua_State *L); /* redirect */
+void probe_proxy(lua_State *L);    /* proxy, tunnel */
 void probe_tcp(lua_State *L);      /* sockets of its own, for raw peers */
 void probe_session(lua_State *L);  /* session */
 void probe_system(lua_State *L);   /* floor 2 */
