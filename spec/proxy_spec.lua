@@ -217,7 +217,8 @@ describe("the environment", function()
     for _, case in ipairs(cases) do
       local environment = {}
       for name, value in case[2]:gmatch "(%S+)=(%S*)" do environment[name] = value end
-      local output = helper.run(("env -i PATH=\"$PATH\" %s curl -sv --max-time 5 --resolve '*:80:127.0.0.2' --resolve '*:443:127.0.0.2' %s"):format(case[2], case[1]))
+      local output = helper.run(("env -i PATH=\"$PATH\" %s curl -sv --max-time 5 %s %s"):format(case[2],
+        "--resolve '*:80:127.0.0.2' --resolve '*:443:127.0.0.2'", case[1]))
       local through = output:match "127%.0%.0%.1:9" or output:match "127%.0%.0%.1 port 9"
       assert.equal(through ~= nil, chosen(case[1], environment) ~= false, case[2] .. "\n" .. output)
     end

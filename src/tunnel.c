@@ -143,8 +143,7 @@ static int refused(lw_tunnel *t, const lw_http_head *head) {
   const char *more = "";
   char reason[REASON_SHOWN + 1];
   quote(reason, head->reason);
-  if (reason[0] == '\0') quote(reason, (lw_slice){(const unsigned char *)lw_http_reason(head->status),
-                                                  strlen(lw_http_reason(head->status))});
+  if (reason[0] == '\0') snprintf(reason, sizeof reason, "%s", lw_http_reason(head->status));
   if (head->status == 407)
     more = t->options.proxy->user ? ": it does not accept this user name and password"
                                   : ": it wants a user name and a password";
@@ -175,8 +174,7 @@ static void skip_head(lw_tunnel *t, size_t size) {
 /* Content-Length and Transfer-Encoding of a 2xx mean nothing (RFC 9110, 9.3.6). */
 static int feed_head(lw_tunnel *t, const unsigned char *bytes, size_t n) {
   size_t room = LW_TUNNEL_MAX_SIZE + 1 - t->skipped - t->used; /* one more shows that it is too much */
-  size_t kept = n < room ? n : room;
-  if (keep(t, bytes, kept) < 0) return LW_ERR_MEMORY;
+  if (keep(t, bytes, n < room ? n : room) < 0) return LW_ERR_MEMORY;
   for (;;) {
     long size = lw_http_end(t->head, t->used, LW_TUNNEL_MAX_SIZE - t->skipped, &t->scanned);
     if (size <= 0) return size < 0 ? proxy_error((int)size) : 0;
@@ -185,7 +183,7 @@ static int feed_head(lw_tunnel *t, const unsigned char *bytes, size_t n) {
       skip_head(t, (size_t)size);
       continue;
     }
-    return got > 0 && ((size_t)size < t->used || kept < n) ? LW_ERR_PROXY_EXTRA : got;
+    return got > 0 && (size_t)size < t->used ? LW_ERR_PROXY_EXTRA : got;
   }
 }
 
