@@ -84,6 +84,7 @@ build = {
         "src/proxy.c",
         "src/redirect.c",
         "src/resolve.c",
+        "src/route.c",
         "src/server.c",
         "src/session.c",
         "src/sig.c",

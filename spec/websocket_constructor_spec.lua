@@ -216,7 +216,7 @@ describe("a new WebSocket", function()
 
     it("for what this build does not have", function()
       for _, options in ipairs {
-        { perMessageDeflate = true }, { perMessageDeflate = {} }, { proxy = "http://h:1/" },
+        { perMessageDeflate = true }, { perMessageDeflate = {} },
       } do
         assert.matches("not available in this build", refused("NotSupportedError", options))
       end

@@ -10,16 +10,6 @@
 /* Slices of output in one write: 64 corks are 1 MiB. */
 #define SLICES 64
 
-/* A client that is not connected yet. */
-typedef struct outset {
-  lw_dial *dial; /* NULL until the first turn */
-  lw_tls_context *tls; /* NULL: ws */
-  char *server_name;
-  unsigned short port;
-  char *path; /* a Unix socket's; NULL: none */
-  char host[];
-} outset;
-
 /* What every frame touches comes first and lies together: with many connections, fetching it is what a frame costs. */
 struct lw_conn {
   lw_hub *hub;          /* NULL: the loop is gone */
@@ -56,7 +46,8 @@ struct lw_conn {
   lw_session session;
   lw_conn *prev, *next; /* in hub->all */
   lw_timer deadline; /* what it means depends on the state */
-  outset *outset;      /* client: until it is connected */
+  lw_route *route; /* client: until the server is reached */
+  char *through;   /* client: the proxy's URL; NULL: none */
   char *protocol; /* NULL: none */
   union { /* a guest's address; of a Unix socket there is none worth keeping */
     struct sockaddr any;
@@ -122,14 +113,9 @@ fail:
   return NULL;
 }
 
-static void drop_outset(lw_conn *c) {
-  if (!c->outset) return;
-  lw_dial_free(c->outset->dial);
-  lw_tls_context_release(c->outset->tls);
-  free(c->outset->server_name);
-  free(c->outset->path);
-  free(c->outset);
-  c->outset = NULL;
+static void drop_route(lw_conn *c) {
+  lw_route_free(c->route);
+  c->route = NULL;
 }
 
 static void drop_upgrade(lw_conn *c) {
@@ -139,14 +125,16 @@ static void drop_upgrade(lw_conn *c) {
 
 /* Keeps what the way there takes. 0 or LW_ERR_MEMORY. */
 static int set_out(lw_conn *c, const lw_url *url, const lw_conn_way *way) {
-  const char *path = way->path ? way->path : url->path;
-  size_t n = strlen(url->host) + 1;
-  if (!(c->outset = calloc(1, sizeof *c->outset + n))) return LW_ERR_MEMORY;
-  memcpy(c->outset->host, url->host, n);
-  c->outset->port = url->port;
-  c->outset->tls = lw_tls_context_hold(way->tls);
-  if (way->server_name && !(c->outset->server_name = strdup(way->server_name))) return LW_ERR_MEMORY;
-  if (path && !(c->outset->path = strdup(path))) return LW_ERR_MEMORY;
+  lw_route_options options = {.tls = url->secure ? way->tls : NULL, .server_name = way->server_name,
+                              .proxy = way->proxy, .proxy_tls = way->tls};
+  options.dial.path = way->path ? way->path : url->path;
+  if (options.dial.path) options.proxy = NULL;
+  options.dial.host = url->host;
+  options.dial.port = url->port;
+  options.dial.family = c->settings.family;
+  options.dial.no_delay = c->settings.no_delay;
+  if (!(c->route = lw_route_new(&options))) return LW_ERR_MEMORY;
+  if (options.proxy && !(c->through = strdup(way->proxy->href))) return LW_ERR_MEMORY;
   return 0;
 }
 
@@ -165,9 +153,9 @@ fail:
   return NULL;
 }
 
-/* TLS between the descriptor and the session. 0 or LW_ERR_MEMORY. */
-static int cover(lw_conn *c, lw_tls_context *context, const char *host, unsigned short port) {
-  lw_tls *tls = lw_tls_new(context, &c->hub->loop->pool, host, port);
+/* A guest who speaks TLS. 0 or LW_ERR_MEMORY. */
+static int cover(lw_conn *c, lw_tls_context *context) {
+  lw_tls *tls = lw_tls_new(context, &c->hub->loop->pool, NULL, 0);
   if (!tls) return LW_ERR_MEMORY;
   lw_stream_cover(&c->stream, tls);
   return 0;
@@ -183,7 +171,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_con
   c->source.fd = fd;
   if (address->any.sa_family != AF_UNIX) memcpy(&c->address, address, sizeof c->address);
   c->state = LW_CONN_SHAKING;
-  *err = tls ? cover(c, tls, NULL, 0) : 0;
+  *err = tls ? cover(c, tls) : 0;
   if (*err == 0) *err = lw_source_watch(hub->loop, &c->source, LW_READ);
   if (*err == 0) return c;
   lw_conn_free(c);
@@ -193,7 +181,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_con
 static void close_fd(lw_conn *c) {
   lw_loop *loop = c->hub->loop;
   int fd;
-  drop_outset(c);
+  drop_route(c);
   fd = c->source.fd;
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
@@ -214,6 +202,7 @@ void lw_conn_free(lw_conn *c) {
   free(c->protocol);
   free(c->own_reason);
   free(c->why);
+  free(c->through);
   free(c);
 }
 
@@ -316,6 +305,10 @@ int64_t lw_conn_alive(lw_conn *c) {
   return c->received > c->taken ? c->received : c->taken;
 }
 
+const char *lw_conn_through(const lw_conn *c) {
+  return c->through;
+}
+
 const lw_http_head *lw_conn_head(const lw_conn *c) {
   return c->upgrade && c->upgrade->whole ? &c->upgrade->head : NULL;
 }
@@ -360,11 +353,19 @@ static void set_reason(lw_conn *c, const void *reason, size_t n) {
   c->reason_length = (unsigned char)n;
 }
 
+/* What is known of a failure beyond its code. */
+static void note_why(lw_conn *c) {
+  const char *why = NULL;
+  if (c->error == LW_ERR_TLS) why = lw_stream_why(&c->stream);
+  else if (c->error < 0 && c->route) why = lw_route_why(c->route);
+  if (why && !c->why) c->why = strdup(why);
+}
+
 /* The last that TLS has to say: why it failed (an alert), or that nothing more comes. One try. */
 static void part(lw_conn *c) {
   size_t taken, wire;
+  note_why(c);
   if (!c->stream.tls || c->source.fd < 0) return;
-  if (c->error == LW_ERR_TLS && !c->why) c->why = strdup(lw_stream_why(&c->stream));
   if (c->mute || c->blocked) return;
   lw_stream_end(&c->stream);
   lw_stream_write(&c->stream, c->hub->loop, c->source.fd, NULL, 0, &taken, &wire);
@@ -573,22 +574,12 @@ static void receive_frames(lw_conn *c) {
 
 /* ------------------------------------------------------------- handshake */
 
-static int dial(lw_conn *c) {
-  outset *o = c->outset;
-  lw_dial_options options = {.path = o->path, .host = o->host, .port = o->port, .family = c->settings.family,
-                             .no_delay = c->settings.no_delay};
-  int fd = -1, err = 0;
-  if (!o->dial) {
-    o->dial = lw_dial_start(c->hub->loop, &options, &c->source, &err);
-    if (!o->dial) return err;
-  }
-  err = lw_dial_next(o->dial, &fd);
-  if (err <= 0) return err;
-  if (o->tls) err = cover(c, o->tls, o->server_name ? o->server_name : o->host, o->port);
-  drop_outset(c);
-  c->source.fd = fd;
+static int set_forth(lw_conn *c) {
+  int result = lw_route_next(c->route, c->hub->loop, &c->source, &c->stream);
+  if (result <= 0) return result;
+  drop_route(c);
   enter(c, LW_CONN_SHAKING);
-  return err < 0 ? err : 1;
+  return 1;
 }
 
 /* The handshake is done; frames that came with it go to the session. 0 or LW_ERR_MEMORY. */
@@ -830,7 +821,7 @@ static void drain(lw_conn *c) {
 int lw_conn_next(lw_conn *c, lw_conn_event *event) {
   memset(event, 0, sizeof *event);
   if (c->state == LW_CONN_DIALING) {
-    int err = dial(c);
+    int err = set_forth(c);
     if (err < 0) finish(c, err);
     if (err > 0) flush(c);
   }

@@ -17,6 +17,8 @@
 #include "http.h"
 #include "loop.h"
 #include "net.h"
+#include "proxy.h"
+#include "route.h"
 #include "session.h"
 #include "stream.h"
 #include "tls_context.h"
@@ -105,7 +107,8 @@ typedef struct lw_seat {
 /* How a client gets to its server. Zeroed: straight to where the URL says. Copied. */
 typedef struct lw_conn_way {
   const char *path;        /* a Unix socket's, wherever the URL leads; NULL: the URL's own, if it has one */
-  lw_tls_context *tls;     /* of wss */
+  const lw_proxy *proxy;   /* NULL: none; with a path it does not count */
+  lw_tls_context *tls;     /* of wss, and of a proxy that is reached by TLS */
   const char *server_name; /* whom the certificate must name; NULL: the URL's host */
 } lw_conn_way;
 
@@ -156,6 +159,8 @@ const lw_http_head *lw_conn_head(const lw_conn *c);
 lw_slice lw_conn_page(const lw_conn *c);
 /* 1 if the request wants to become a WebSocket. */
 int lw_conn_wants_upgrade(const lw_conn *c);
+/* The URL of the proxy it goes through, without credentials; NULL: none. */
+const char *lw_conn_through(const lw_conn *c);
 /* Its TLS once the handshake is done; NULL: there is none. */
 const lw_tls *lw_conn_tls(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */

@@ -24,6 +24,7 @@ typedef struct client_options {
   lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int family;
   int redirects;
+  int proxy_given; /* it does not come from the environment */
 } client_options;
 
 /* What a client takes along that goes where servers send it. */
@@ -31,6 +32,8 @@ typedef struct trip {
   lw_redirect *redirect;
   lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
   char *server_name;   /* of the first origin, or NULL */
+  lw_proxy proxy;      /* when it was given; else href is NULL */
+  int proxy_given;     /* this, or none: the environment is not asked */
   char *path;          /* the option: the whole trip goes over that Unix socket; or NULL */
 } trip;
 
@@ -103,7 +106,7 @@ static const lw_option client_known[] = {
     {"origin", LW_OPTION_OTHER, 0, 0, 0},
     {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
-    {"proxy", LW_OPTION_ABSENT, 0, 0, 0},
+    {"proxy", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
     {"followRedirects", LW_OPTION_INT, offsetof(client_options, redirects), 0, LW_REDIRECTS_MOST},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
@@ -216,6 +219,43 @@ static const char *check_path(lua_State *L, int options, const lw_url *url) {
   return path;
 }
 
+static int proxy_gc(lua_State *L) {
+  lw_proxy_clear(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* A proxy that is needed only while the constructor runs, as with push_url. */
+static lw_proxy *push_proxy(lua_State *L) {
+  lw_proxy *proxy = lua_newuserdatauv(L, sizeof *proxy, 0);
+  memset(proxy, 0, sizeof *proxy);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, proxy_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return proxy;
+}
+
+/* The option `proxy`: a URL, false, or what the environment says. NULL: straight there. Pushes two values. */
+static const lw_proxy *check_proxy(lua_State *L, int options, const lw_url *url, int *given) {
+  lw_proxy *proxy = push_proxy(L);
+  const char *variable;
+  int err, type = LUA_TNIL;
+  if (lua_istable(L, options)) type = lw_getfield(L, options, "proxy");
+  else lua_pushnil(L);
+  *given = type != LUA_TNIL;
+  if (!*given) {
+    err = lw_proxy_choose(proxy, url, getenv, &variable);
+    if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the environment's %s: %s", variable, lw_strerror(err));
+    return err == 1 ? proxy : NULL;
+  }
+  if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1)) return NULL;
+  if (type != LUA_TSTRING)
+    lw_raise(L, "TypeError", CLASS ": option \"proxy\": a URL or false expected, got %s", lw_typename(L, -1));
+  err = lw_proxy_parse(proxy, lua_tostring(L, -1), lua_rawlen(L, -1));
+  if (err < 0) lw_raise(L, "SyntaxError", CLASS ": option \"proxy\": %s", lw_strerror(err));
+  return proxy;
+}
+
 static void check_family(lua_State *L, client_options *options) {
   if (options->family == 5) lw_raise(L, "TypeError", CLASS ": option \"family\": 4 or 6 expected, got 5");
   if (options->family == 4) options->settings.family = AF_INET;
@@ -247,16 +287,19 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   else lua_pushnil(L);
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
   way->path = check_path(L, 4, url);
+  way->proxy = check_proxy(L, 4, url, &options->proxy_given);
   if (lua_istable(L, 4)) lua_getfield(L, 4, "tls");
   else lua_pushnil(L);
-  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure || options->redirects > 0,
-                                  &way->server_name);
+  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls",
+                                 url->secure || options->redirects > 0 || (way->proxy && way->proxy->secure),
+                                 &way->server_name);
 }
 
 static void free_trip(trip *t) {
   if (!t) return;
   lw_redirect_free(t->redirect);
   lw_tls_context_release(t->tls);
+  lw_proxy_clear(&t->proxy);
   free(t->server_name);
   free(t->path);
   free(t);
@@ -273,7 +316,9 @@ static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *
   if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
   t->tls = lw_tls_context_hold(way->tls);
-  if (!t->redirect || (way->server_name && !(t->server_name = strdup(way->server_name))) ||
+  t->proxy_given = options->proxy_given;
+  if (!t->redirect || (t->proxy_given && way->proxy && lw_proxy_copy(&t->proxy, way->proxy) < 0) ||
+      (way->server_name && !(t->server_name = strdup(way->server_name))) ||
       (way->path && !(t->path = strdup(way->path))))
     lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   s->socket.follows = 1;
@@ -298,7 +343,6 @@ static int socket_new(lua_State *L) {
   lua_pushstring(L, offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
   prepare_trip(L, s, &offer, &options, &way);
-  if (!offer.url->secure) way.tls = NULL; /* that was for where we may be sent */
   s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, &way, LW_KIND_SOCKET, s, &err);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
   return 1;
@@ -667,6 +711,7 @@ static int socket_publish(lua_State *L) {
 /* What error.code says of an lw_err. */
 static const char *error_code(int err) {
   if (err == LW_ERR_TLS) return "tls";
+  if (err <= LW_ERR_PROXY_SCHEME && err >= LW_ERR_PROXY_EOF) return "proxy";
   if (LW_IS_GAI(err) || err == LW_ERR_NO_ADDRESS) return "dns";
   if (LW_IS_SYS(err)) return LW_ERRNO(err) == ECONNREFUSED ? "refused" : LW_ERRNO(err) == ETIMEDOUT ? "timeout" : "network";
   if (err == LW_ERR_TIMEOUT || err == LW_ERR_STALL) return "timeout";
@@ -687,13 +732,13 @@ static void push_refusal(lua_State *L, const socket_box *s, const lw_http_head *
 }
 
 /* Where a client goes: its URL, and the Unix socket that was given beside it. */
-static void push_place(lua_State *L, const socket_box *s, int target) {
-  const char *path;
+static void push_place(lua_State *L, const socket_box *s, const lw_conn *conn, int target) {
+  const char *path, *proxy = lw_conn_through(conn);
   lua_getiuservalue(L, target, LW_SOCKET_URL);
   lua_getiuservalue(L, target, LW_SOCKET_PATH);
   path = lua_tostring(L, -1);
   lua_pushfstring(L, "%s %s%s%s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -2),
-                  path ? " over " : "", path ? path : "");
+                  path ? " over " : proxy ? " through " : "", path ? path : proxy ? proxy : "");
   lua_insert(L, -3);
   lua_pop(L, 2);
 }
@@ -707,7 +752,7 @@ static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int ta
     if (!*address) lua_pushliteral(L, "connection over a Unix socket: ");
     else lua_pushfstring(L, strchr(address, ':') ? "connection from [%s]:%d: " : "connection from %s:%d: ", address, (int)port);
   } else {
-    push_place(L, s, target);
+    push_place(L, s, conn, target);
   }
   if (event->error == LW_ERR_STATUS && head) {
     push_refusal(L, s, head);
@@ -814,18 +859,34 @@ static int is_unheard(lw_conn *conn, const lw_conn_event *event) {
   return below && !(below->heard & 1u << LW_ON_PONG);
 }
 
+/* By which proxy to go to where the server sends us. 0 or a negative lw_err. `chosen` is the caller's to clear. */
+static int choose_proxy(const trip *t, lw_conn_way *way, lw_proxy *chosen) {
+  const char *variable;
+  int err;
+  if (t->proxy_given) {
+    way->proxy = t->proxy.href ? &t->proxy : NULL;
+    return 0;
+  }
+  err = lw_proxy_choose(chosen, t->redirect->offer.url, getenv, &variable);
+  if (err > 0) way->proxy = chosen;
+  return err < 0 ? err : 0;
+}
+
 /* A connection to where the server sends us takes the place of the one that was told so. 0 or a negative lw_err. */
 static int change_conn(socket_box *s, lw_conn *conn) {
   const lw_redirect *redirect = s->trip->redirect;
   lw_hub *hub = &s->socket.target.box.host->hub;
   lw_conn_settings settings = *lw_conn_settings_of(conn);
-  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? s->trip->tls : NULL};
+  lw_conn_way way = {.path = s->trip->path, .tls = s->trip->tls};
   int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
-  int err;
+  lw_proxy chosen = {0};
+  int err = choose_proxy(s->trip, &way, &chosen);
   lw_conn *next;
+  if (err < 0) return err;
   settings.handshake_timeout = left > 0 ? left : 0;
   if (!redirect->crossed) way.server_name = s->trip->server_name; /* of others, the certificate must name the host */
   next = lw_conn_connect(hub, &settings, &redirect->offer, &way, LW_KIND_SOCKET, s, &err);
+  lw_proxy_clear(&chosen);
   if (!next) return err;
   lw_conn_hear(next, lw_conn_heard(conn));
   if (lw_conn_is_paused(conn)) lw_conn_pause(next);

@@ -100,6 +100,25 @@ void lw_proxy_clear(lw_proxy *proxy) {
   *proxy = (lw_proxy){0};
 }
 
+/* A string of the block `from`, in its copy `to`. */
+static const char *moved(const char *text, const char *from, const char *to) {
+  return text ? to + (text - from) : NULL;
+}
+
+int lw_proxy_copy(lw_proxy *to, const lw_proxy *from) {
+  const char *last = from->password ? from->password : from->host, *memory = from->memory;
+  size_t n = (size_t)(last - memory) + strlen(last) + 1;
+  char *copy = malloc(n);
+  if (!copy) return LW_ERR_MEMORY;
+  *to = *from;
+  to->memory = memcpy(copy, memory, n);
+  to->href = moved(from->href, memory, copy);
+  to->host = moved(from->host, memory, copy);
+  to->user = moved(from->user, memory, copy);
+  to->password = moved(from->password, memory, copy);
+  return 0;
+}
+
 /* --- who is not reached through one --- */
 
 static lw_text text_of(const char *text) {

@@ -37,6 +37,8 @@ typedef struct lw_proxy {
 */
 int lw_proxy_parse(lw_proxy *proxy, const char *text, size_t n);
 void lw_proxy_clear(lw_proxy *proxy);
+/* 0 or LW_ERR_MEMORY. */
+int lw_proxy_copy(lw_proxy *to, const lw_proxy *from);
 
 /* As getenv. */
 typedef char *lw_proxy_getenv(const char *name);

@@ -124,7 +124,7 @@ static int push_url(lua_State *L, lw_url *of, int err) {
 /* parse(text): a table, or nil and the error */
 static int url_parse(lua_State *L) {
   size_t n;
-  lw_url url;
+  lw_url url = {0};
   const unsigned char *text = probe_check_exact(L, 1, &n);
   return push_url(L, &url, lw_url_parse(&url, (const char *)text, n));
 }
@@ -396,7 +396,7 @@ static void check_offer(lua_State *L, int arg, lw_handshake_offer *offer, lw_url
 /* request(offer, key): the bytes */
 static int handshake_request(lua_State *L) {
   lw_handshake_offer offer;
-  lw_url url;
+  lw_url url = {0};
   lw_buf out;
   luaL_argcheck(L, strlen(luaL_checkstring(L, 2)) == LW_KEY_SIZE, 2, "no key");
   check_offer(L, 1, &offer, &url);
@@ -411,7 +411,7 @@ static int handshake_response(lua_State *L) {
   lw_http_field fields[MAX_FIELDS];
   lw_http_head head;
   lw_handshake_offer offer;
-  lw_url url;
+  lw_url url = {0};
   lw_slice protocol, extensions;
   luaL_argcheck(L, strlen(luaL_checkstring(L, 3)) == LW_KEY_SIZE, 3, "no key");
   int err = parse_head(L, 1, &head, fields, MAX_FIELDS, lw_http_response);
