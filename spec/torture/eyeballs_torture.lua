@@ -3,7 +3,6 @@
 
 local Network = require "spec.torture.network"
 local helper = require "spec.helper"
-local lunawire = require "lunawire"
 
 local ROUNDS, LIMIT = 20, 350
 local IP6 = { a = "fd6c:756e::1", b = "fd6c:756e::2" } -- nobody has the second one
@@ -53,7 +52,8 @@ describe("a name whose IPv6 address is dead", function()
     local url = ("ws://both.test:%s/"):format(server:line())
 
     local function times(rounds, family)
-      local list, client = {}, net:run("a", "exec " .. helper.lua(("%s/client.lua %d %s %s"):format(folder, rounds, url, family or "")))
+      local command = ("%s/client.lua %d %s %s"):format(folder, rounds, url, family or "")
+      local list, client = {}, net:run("a", "exec " .. helper.lua(command))
       for i = 1, rounds do list[i] = client:line(nil, 10) end
       return list
     end
