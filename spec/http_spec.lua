@@ -449,6 +449,8 @@ describe("a body in chunks", function()
     { "1;\0", "", "HTTP_CHUNK" },
     { "1\r\nab\r\n", "a", "HTTP_CHUNK" },
     { "1\r\na\rb", "a", "HTTP_CHUNK" },
+    { "1\r\na\r\n\r\n", "a", "HTTP_CHUNK" },
+    { "1\r\na\r\n;x\r\n", "a", "HTTP_CHUNK" },
   }
   for _, row in ipairs(rows) do
     it(("%q holds %q, and %s"):format(row[1], row[2], row[3]), function()

@@ -2,7 +2,9 @@
 -- it may take along. Judged by the raw requests that come, and by Node's http server.
 
 local cjson = require "cjson"
+local desk = require "spec.server_helper"
 local foreign = require "spec.foreign"
+local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local probe = require "lunawire.probe"
 local wire = require "spec.wire"
@@ -387,6 +389,75 @@ describe("followRedirects", function()
       wire.await(function() return log[#log] ~= "open" end)
     end
     ws:close()
+  end)
+end)
+
+-- --- over TLS ---------------------------------------------------------------------------------------
+
+describe("followRedirects over TLS #foreign", function()
+  local directory, tls
+
+  setup(function()
+    directory = helper.directory()
+    local output, status = helper.run(("cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes " ..
+      "-days 2 -subj /CN=a.test -addext subjectAltName=DNS:a.test -keyout key.pem -out cert.pem"):format(directory))
+    assert.equal(0, status, output)
+    tls = { cert = directory .. "/cert.pem", key = directory .. "/key.pem" }
+  end)
+  teardown(function() helper.remove(directory) end)
+  before_each(desk.open)
+  after_each(desk.clear)
+
+  -- A server that sends whoever comes for / to location().
+  local function sends_to(location, options)
+    local server = desk.listen(options or { tls = tls })
+    server.onupgrade = function(event)
+      if event.request.path == "/" then event:reject(302, { Location = location(server) }) end
+    end
+    return server
+  end
+
+  local function connect(server)
+    local options = { followRedirects = 3, tls = { ca = directory .. "/cert.pem", serverName = "a.test" } }
+    local ws = WebSocket(server.url, nil, options)
+    return ws, wire.record(ws)
+  end
+
+  it("stays with serverName within the origin", function()
+    local server = sends_to(function() return "/there" end)
+    local ws, log = connect(server)
+    wire.heard(log, "open")
+    assert.equal(server.url .. "there", ws.url)
+    ws:close()
+    wire.heard(log)
+  end)
+
+  it("wants the host's own certificate of another origin", function()
+    local other = desk.listen { tls = tls } -- whose certificate names a.test, and not its address
+    local ws, log = connect(sends_to(function() return other.url .. "there" end))
+    wire.heard(log)
+    assert.same({ "error tls", "close 1006  unclean" }, log)
+    local place = (other.url .. "there"):gsub("%p", "%%%0")
+    assert.matches("^connect to " .. place .. ": the certificate is not for", log.error.message)
+    assert.equal(other.url .. "there", ws.url)
+  end)
+
+  it("goes from ws to wss with the options for TLS it was given", function()
+    local other = desk.listen { tls = tls }
+    local _, log = connect(sends_to(function() return other.url end, {}))
+    wire.heard(log)
+    assert.equal("error tls", log[1]) -- the certificate is known, and of another name than the host's
+    assert.matches("the certificate is not for", log.error.message)
+  end)
+
+  it("never goes from wss to ws", function()
+    local other, heard = desk.serve()
+    local ws, log = connect(sends_to(function() return other.url end))
+    wire.heard(log)
+    assert.same({ "error http", "close 1006  unclean" }, log)
+    assert.matches("302 Found: the redirect leads from wss to ws", log.error.message)
+    assert.matches("^wss:", ws.url)
+    assert.same({}, heard)
   end)
 end)
 
