@@ -126,7 +126,8 @@ static int url_parse(lua_State *L) {
   size_t n;
   lw_url url = {0};
   const unsigned char *text = probe_check_exact(L, 1, &n);
-  return push_url(L, &url, lw_url_parse(&url, (const char *)text, n));
+  int err = lw_url_parse(&url, (const char *)text, n);
+  return push_url(L, &url, err);
 }
 
 /* join(base, reference): the same */
