@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "route.h"
+
 /* Slices of output in one write: 64 corks are 1 MiB. */
 #define SLICES 64
 
@@ -46,8 +48,8 @@ struct lw_conn {
   lw_session session;
   lw_conn *prev, *next; /* in hub->all */
   lw_timer deadline; /* what it means depends on the state */
-  lw_route *route; /* client: until the server is reached */
-  char *through;   /* client: the proxy's URL; NULL: none */
+  lw_route *route;     /* client: until it has come to its server */
+  char *through;       /* client: the proxy's name; NULL: none */
   char *protocol; /* NULL: none */
   union { /* a guest's address; of a Unix socket there is none worth keeping */
     struct sockaddr any;
@@ -124,18 +126,14 @@ static void drop_upgrade(lw_conn *c) {
 }
 
 /* Keeps what the way there takes. 0 or LW_ERR_MEMORY. */
-static int set_out(lw_conn *c, const lw_url *url, const lw_conn_way *way) {
-  lw_route_options options = {.tls = url->secure ? way->tls : NULL, .server_name = way->server_name,
-                              .proxy = way->proxy, .proxy_tls = way->tls};
-  options.dial.path = way->path ? way->path : url->path;
-  if (options.dial.path) options.proxy = NULL;
-  options.dial.host = url->host;
-  options.dial.port = url->port;
-  options.dial.family = c->settings.family;
-  options.dial.no_delay = c->settings.no_delay;
-  if (!(c->route = lw_route_new(&options))) return LW_ERR_MEMORY;
-  if (options.proxy && !(c->through = strdup(way->proxy->href))) return LW_ERR_MEMORY;
-  return 0;
+static int set_out(lw_conn *c, const lw_handshake_offer *offer, const lw_conn_way *way) {
+  lw_route_options options = {
+      .url = offer->url, .path = way->path, .tls = way->tls, .server_name = way->server_name, .proxy = way->proxy,
+      .proxy_tls = way->proxy_tls, .proxy_name = way->proxy_name, .user_agent = offer->user_agent,
+      .family = c->settings.family, .no_delay = c->settings.no_delay};
+  if (way->proxy && !(c->through = strdup(way->proxy->href))) return LW_ERR_MEMORY;
+  c->route = lw_route_new(&options);
+  return c->route ? 0 : LW_ERR_MEMORY;
 }
 
 lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw_handshake_offer *offer,
@@ -143,7 +141,7 @@ lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw
   lw_conn *c = new_conn(hub, settings, LW_CLIENT, kind, err);
   if (!c) return NULL;
   c->owner = owner;
-  if ((*err = set_out(c, offer->url, way)) < 0) goto fail;
+  if ((*err = set_out(c, offer, way)) < 0) goto fail;
   *err = lw_upgrade_ask(c->upgrade, &c->session.out, &hub->loop->pool, &hub->loop->entropy, offer);
   if (*err < 0) goto fail;
   lw_source_post(hub->loop, &c->source, LW_POSTED);
@@ -153,9 +151,9 @@ fail:
   return NULL;
 }
 
-/* A guest who speaks TLS. 0 or LW_ERR_MEMORY. */
-static int cover(lw_conn *c, lw_tls_context *context) {
-  lw_tls *tls = lw_tls_new(context, &c->hub->loop->pool, NULL, 0);
+/* TLS between the descriptor and the session. 0 or LW_ERR_MEMORY. */
+static int cover(lw_conn *c, lw_tls_context *context, const char *host, unsigned short port) {
+  lw_tls *tls = lw_tls_new(context, &c->hub->loop->pool, host, port);
   if (!tls) return LW_ERR_MEMORY;
   lw_stream_cover(&c->stream, tls);
   return 0;
@@ -171,7 +169,7 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_con
   c->source.fd = fd;
   if (address->any.sa_family != AF_UNIX) memcpy(&c->address, address, sizeof c->address);
   c->state = LW_CONN_SHAKING;
-  *err = tls ? cover(c, tls) : 0;
+  *err = tls ? cover(c, tls, NULL, 0) : 0;
   if (*err == 0) *err = lw_source_watch(hub->loop, &c->source, LW_READ);
   if (*err == 0) return c;
   lw_conn_free(c);
@@ -254,6 +252,10 @@ const lw_tls *lw_conn_tls(const lw_conn *c) {
   return c->stream.tls && lw_tls_is_ready(c->stream.tls) ? c->stream.tls : NULL;
 }
 
+const char *lw_conn_through(const lw_conn *c) {
+  return c->through;
+}
+
 const char *lw_conn_protocol(const lw_conn *c) {
   return c->protocol ? c->protocol : "";
 }
@@ -305,10 +307,6 @@ int64_t lw_conn_alive(lw_conn *c) {
   return c->received > c->taken ? c->received : c->taken;
 }
 
-const char *lw_conn_through(const lw_conn *c) {
-  return c->through;
-}
-
 const lw_http_head *lw_conn_head(const lw_conn *c) {
   return c->upgrade && c->upgrade->whole ? &c->upgrade->head : NULL;
 }
@@ -353,19 +351,16 @@ static void set_reason(lw_conn *c, const void *reason, size_t n) {
   c->reason_length = (unsigned char)n;
 }
 
-/* What is known of a failure beyond its code. */
-static void note_why(lw_conn *c) {
-  const char *why = NULL;
-  if (c->error == LW_ERR_TLS) why = lw_stream_why(&c->stream);
-  else if (c->error < 0 && c->route) why = lw_route_why(c->route);
+/* The words for the error that ends it, unless there are some; NULL: none. */
+static void explain(lw_conn *c, const char *why) {
   if (why && !c->why) c->why = strdup(why);
 }
 
 /* The last that TLS has to say: why it failed (an alert), or that nothing more comes. One try. */
 static void part(lw_conn *c) {
   size_t taken, wire;
-  note_why(c);
   if (!c->stream.tls || c->source.fd < 0) return;
+  if (c->error == LW_ERR_TLS) explain(c, lw_stream_why(&c->stream));
   if (c->mute || c->blocked) return;
   lw_stream_end(&c->stream);
   lw_stream_write(&c->stream, c->hub->loop, c->source.fd, NULL, 0, &taken, &wire);
@@ -574,10 +569,13 @@ static void receive_frames(lw_conn *c) {
 
 /* ------------------------------------------------------------- handshake */
 
-static int set_forth(lw_conn *c) {
-  int result = lw_route_next(c->route, c->hub->loop, &c->source, &c->stream);
-  if (result <= 0) return result;
+/* On the way to the server. What there is to say of a failure is kept. 1: there; 0; or a negative lw_err. */
+static int travel(lw_conn *c) {
+  int got = lw_route_next(c->route, c->hub->loop, &c->source, &c->stream);
+  if (got < 0) explain(c, lw_route_why(c->route, got));
+  if (got <= 0) return got;
   drop_route(c);
+  c->readable = lw_stream_has_more(&c->stream) != 0;
   enter(c, LW_CONN_SHAKING);
   return 1;
 }
@@ -690,6 +688,7 @@ static void expire(lw_conn *c) {
   int64_t limit = c->settings.close_timeout;
   int64_t now = c->hub->loop->now;
   if (c->state < LW_CONN_OPEN) {
+    if (c->route) explain(c, lw_route_why(c->route, LW_ERR_TIMEOUT));
     finish(c, c->upgrade && c->upgrade->refused ? LW_ERR_STATUS : LW_ERR_TIMEOUT);
     return;
   }
@@ -821,7 +820,7 @@ static void drain(lw_conn *c) {
 int lw_conn_next(lw_conn *c, lw_conn_event *event) {
   memset(event, 0, sizeof *event);
   if (c->state == LW_CONN_DIALING) {
-    int err = set_forth(c);
+    int err = travel(c);
     if (err < 0) finish(c, err);
     if (err > 0) flush(c);
   }

@@ -18,7 +18,6 @@
 #include "loop.h"
 #include "net.h"
 #include "proxy.h"
-#include "route.h"
 #include "session.h"
 #include "stream.h"
 #include "tls_context.h"
@@ -107,9 +106,11 @@ typedef struct lw_seat {
 /* How a client gets to its server. Zeroed: straight to where the URL says. Copied. */
 typedef struct lw_conn_way {
   const char *path;        /* a Unix socket's, wherever the URL leads; NULL: the URL's own, if it has one */
-  const lw_proxy *proxy;   /* NULL: none; with a path it does not count */
-  lw_tls_context *tls;     /* of wss, and of a proxy that is reached by TLS */
+  lw_tls_context *tls;     /* of wss */
   const char *server_name; /* whom the certificate must name; NULL: the URL's host */
+  const lw_proxy *proxy;   /* NULL: none stands between; never with a path */
+  lw_tls_context *proxy_tls; /* of a proxy that is reached by TLS */
+  const char *proxy_name;  /* whom its certificate must name; NULL: its host */
 } lw_conn_way;
 
 /*
@@ -159,10 +160,10 @@ const lw_http_head *lw_conn_head(const lw_conn *c);
 lw_slice lw_conn_page(const lw_conn *c);
 /* 1 if the request wants to become a WebSocket. */
 int lw_conn_wants_upgrade(const lw_conn *c);
-/* The URL of the proxy it goes through, without credentials; NULL: none. */
-const char *lw_conn_through(const lw_conn *c);
 /* Its TLS once the handshake is done; NULL: there is none. */
 const lw_tls *lw_conn_tls(const lw_conn *c);
+/* What the proxy it goes through is called; NULL: it goes through none. */
+const char *lw_conn_through(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */
 const char *lw_conn_protocol(const lw_conn *c);
 /* The same for the caller to keep and to free (NULL: none); the connection forgets it. */

@@ -13,18 +13,26 @@
 #include "http.h"
 #include "lua_check.h"
 #include "lua_tls.h"
+#include "proxy.h"
 #include "redirect.h"
 #include "server.h"
 #include "url.h"
 
 #define CLASS "WebSocket"
 
+/* Where the proxy comes from. */
+typedef enum proxy_choice {
+  PROXY_OF_ENVIRONMENT, /* for each URL the variables name one, or none */
+  PROXY_OF_OPTION,      /* one for all */
+  PROXY_NONE
+} proxy_choice;
+
 /* What a client's constructor fills before there is a connection. */
 typedef struct client_options {
   lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
   int family;
   int redirects;
-  int proxy_given; /* it does not come from the environment */
+  proxy_choice choice;
 } client_options;
 
 /* What a client takes along that goes where servers send it. */
@@ -32,9 +40,11 @@ typedef struct trip {
   lw_redirect *redirect;
   lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
   char *server_name;   /* of the first origin, or NULL */
-  lw_proxy proxy;      /* when it was given; else href is NULL */
-  int proxy_given;     /* this, or none: the environment is not asked */
   char *path;          /* the option: the whole trip goes over that Unix socket; or NULL */
+  proxy_choice choice;
+  lw_proxy proxy;      /* the option, if that is the choice */
+  lw_tls_context *proxy_tls;
+  char *proxy_name;    /* whom its certificate must name; or NULL */
 } trip;
 
 /* A socket as it lies in its userdata. */
@@ -107,6 +117,7 @@ static const lw_option client_known[] = {
     {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
     {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
     {"proxy", LW_OPTION_OTHER, 0, 0, 0},
+    {"proxyTls", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
     {"followRedirects", LW_OPTION_INT, offsetof(client_options, redirects), 0, LW_REDIRECTS_MOST},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
@@ -199,6 +210,12 @@ static const char *check_value(lua_State *L, int options, const char *name) {
   return value;
 }
 
+/* Pushes an option that is checked by hand; nil where there are no options. */
+static void push_option(lua_State *L, int options, const char *name) {
+  if (lua_istable(L, options)) lua_getfield(L, options, name);
+  else lua_pushnil(L);
+}
+
 /* The option `path`: a Unix socket to connect to; the URL is then only what is asked for there. Pushed (nil: none). */
 static const char *check_path(lua_State *L, int options, const lw_url *url) {
   const int room = (int)sizeof ((struct sockaddr_un *)NULL)->sun_path - 1;
@@ -219,12 +236,12 @@ static const char *check_path(lua_State *L, int options, const lw_url *url) {
   return path;
 }
 
+/* A proxy that is needed only while the constructor runs: its memory goes with the userdata. */
 static int proxy_gc(lua_State *L) {
   lw_proxy_clear(lua_touserdata(L, 1));
   return 0;
 }
 
-/* A proxy that is needed only while the constructor runs, as with push_url. */
 static lw_proxy *push_proxy(lua_State *L) {
   lw_proxy *proxy = lua_newuserdatauv(L, sizeof *proxy, 0);
   memset(proxy, 0, sizeof *proxy);
@@ -235,23 +252,35 @@ static lw_proxy *push_proxy(lua_State *L) {
   return proxy;
 }
 
-/* The option `proxy`: a URL, false, or what the environment says. NULL: straight there. Pushes two values. */
-static const lw_proxy *check_proxy(lua_State *L, int options, const lw_url *url, int *given) {
-  lw_proxy *proxy = push_proxy(L);
+/* What the environment says, which is not the caller's mistake but must not pass for "no proxy". */
+static const lw_proxy *choose_proxy(lua_State *L, lw_proxy *proxy, const lw_url *url) {
   const char *variable;
-  int err, type = LUA_TNIL;
-  if (lua_istable(L, options)) type = lw_getfield(L, options, "proxy");
-  else lua_pushnil(L);
-  *given = type != LUA_TNIL;
-  if (!*given) {
-    err = lw_proxy_choose(proxy, url, getenv, &variable);
-    if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the environment's %s: %s", variable, lw_strerror(err));
-    return err == 1 ? proxy : NULL;
-  }
-  if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1)) return NULL;
-  if (type != LUA_TSTRING)
-    lw_raise(L, "TypeError", CLASS ": option \"proxy\": a URL or false expected, got %s", lw_typename(L, -1));
-  err = lw_proxy_parse(proxy, lua_tostring(L, -1), lua_rawlen(L, -1));
+  int got = lw_proxy_choose(proxy, url, getenv, &variable);
+  if (got == LW_ERR_MEMORY) lw_raise_err(L, CLASS, got);
+  if (got < 0) lw_raise(L, "SyntaxError", CLASS ": the environment's %s: %s", variable, lw_strerror(got));
+  return got ? proxy : NULL;
+}
+
+/*
+** The option `proxy` at the top of the stack: a URL, false, or nil for what the environment
+** says. No message shows it, for it may hold a password. NULL: none. Pushes what owns it.
+*/
+static const lw_proxy *check_proxy(lua_State *L, client_options *options, const lw_url *url, const char *path) {
+  size_t n;
+  const char *text;
+  int option = lua_gettop(L), err;
+  lw_proxy *proxy = push_proxy(L);
+  options->choice = lua_isnil(L, option) ? PROXY_OF_ENVIRONMENT : lua_toboolean(L, option) ? PROXY_OF_OPTION : PROXY_NONE;
+  if (path) options->choice = options->choice == PROXY_OF_OPTION ? PROXY_OF_OPTION : PROXY_NONE;
+  if (options->choice == PROXY_NONE) return NULL;
+  if (options->choice == PROXY_OF_ENVIRONMENT) return choose_proxy(L, proxy, url);
+  if (lua_type(L, option) != LUA_TSTRING)
+    lw_raise(L, "TypeError", CLASS ": option \"proxy\": a URL or false expected, got %s", lw_typename(L, option));
+  if (path || url->path)
+    lw_raise(L, "TypeError", CLASS ": option \"proxy\": no proxy leads to a Unix socket");
+  text = lua_tolstring(L, option, &n);
+  err = lw_proxy_parse(proxy, text, n);
+  if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
   if (err < 0) lw_raise(L, "SyntaxError", CLASS ": option \"proxy\": %s", lw_strerror(err));
   return proxy;
 }
@@ -265,6 +294,17 @@ static void check_family(lua_State *L, client_options *options) {
 static void init_socket(lua_State *L, socket_box *s) {
   memset(s, 0, sizeof *s);
   s->socket.target.box.host = lw_host_of(L);
+}
+
+/* The options `proxy` and `proxyTls`: a redirect may lead to where the environment names another proxy. */
+static void check_proxies(lua_State *L, client_options *options, lw_conn_way *way, const lw_url *url) {
+  int more;
+  push_option(L, 4, "proxy");
+  way->proxy = check_proxy(L, options, url, way->path);
+  more = options->redirects > 0 && options->choice == PROXY_OF_ENVIRONMENT;
+  push_option(L, 4, "proxyTls");
+  way->proxy_tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": proxyTls", (way->proxy && way->proxy->secure) || more,
+                                       &way->proxy_name);
 }
 
 /*
@@ -283,26 +323,30 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   check_family(L, options);
   offer->origin = check_value(L, 4, "origin");
   offer->user_agent = check_value(L, 4, "userAgent");
-  if (lua_istable(L, 4)) lua_getfield(L, 4, "headers");
-  else lua_pushnil(L);
+  push_option(L, 4, "headers");
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
   way->path = check_path(L, 4, url);
-  way->proxy = check_proxy(L, 4, url, &options->proxy_given);
-  if (lua_istable(L, 4)) lua_getfield(L, 4, "tls");
-  else lua_pushnil(L);
-  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls",
-                                 url->secure || options->redirects > 0 || (way->proxy && way->proxy->secure),
-                                 &way->server_name);
+  push_option(L, 4, "tls");
+  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure || options->redirects > 0,
+                                  &way->server_name);
+  check_proxies(L, options, way, url);
 }
 
 static void free_trip(trip *t) {
   if (!t) return;
   lw_redirect_free(t->redirect);
   lw_tls_context_release(t->tls);
+  lw_tls_context_release(t->proxy_tls);
   lw_proxy_clear(&t->proxy);
+  free(t->proxy_name);
   free(t->server_name);
   free(t->path);
   free(t);
+}
+
+/* A copy of text, which may be NULL; *to belongs to the socket already. */
+static void keep_text(lua_State *L, char **to, const char *text) {
+  if (text && !(*to = strdup(text))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
 }
 
 /* What it takes to go where the server at the URL at 2 may send us. */
@@ -315,12 +359,14 @@ static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *
   if (options->redirects == 0) return;
   if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
+  if (!t->redirect) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->tls = lw_tls_context_hold(way->tls);
-  t->proxy_given = options->proxy_given;
-  if (!t->redirect || (t->proxy_given && way->proxy && lw_proxy_copy(&t->proxy, way->proxy) < 0) ||
-      (way->server_name && !(t->server_name = strdup(way->server_name))) ||
-      (way->path && !(t->path = strdup(way->path))))
-    lw_raise_err(L, CLASS, LW_ERR_MEMORY);
+  t->proxy_tls = lw_tls_context_hold(way->proxy_tls);
+  t->choice = options->choice;
+  keep_text(L, &t->server_name, way->server_name);
+  keep_text(L, &t->path, way->path);
+  keep_text(L, &t->proxy_name, way->proxy_name);
+  if (t->choice == PROXY_OF_OPTION && lw_proxy_copy(&t->proxy, way->proxy) < 0) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   s->socket.follows = 1;
 }
 
@@ -343,6 +389,8 @@ static int socket_new(lua_State *L) {
   lua_pushstring(L, offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
   prepare_trip(L, s, &offer, &options, &way);
+  if (!offer.url->secure) way.tls = NULL; /* that was for where we may be sent */
+  if (!way.proxy || !way.proxy->secure) way.proxy_tls = NULL;
   s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, &way, LW_KIND_SOCKET, s, &err);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
   return 1;
@@ -731,14 +779,14 @@ static void push_refusal(lua_State *L, const socket_box *s, const lw_http_head *
   lua_concat(L, 4);
 }
 
-/* Where a client goes: its URL, and the Unix socket that was given beside it. */
+/* Where a client goes: its URL, and the Unix socket that was given beside it or the proxy. */
 static void push_place(lua_State *L, const socket_box *s, const lw_conn *conn, int target) {
-  const char *path, *proxy = lw_conn_through(conn);
+  const char *path, *through = lw_conn_through(conn);
   lua_getiuservalue(L, target, LW_SOCKET_URL);
   lua_getiuservalue(L, target, LW_SOCKET_PATH);
   path = lua_tostring(L, -1);
   lua_pushfstring(L, "%s %s%s%s: ", s->opened ? "connection to" : "connect to", lua_tostring(L, -2),
-                  path ? " over " : proxy ? " through " : "", path ? path : proxy ? proxy : "");
+                  path ? " over " : through ? " through " : "", path ? path : through ? through : "");
   lua_insert(L, -3);
   lua_pop(L, 2);
 }
@@ -859,17 +907,19 @@ static int is_unheard(lw_conn *conn, const lw_conn_event *event) {
   return below && !(below->heard & 1u << LW_ON_PONG);
 }
 
-/* By which proxy to go to where the server sends us. 0 or a negative lw_err. `chosen` is the caller's to clear. */
-static int choose_proxy(const trip *t, lw_conn_way *way, lw_proxy *chosen) {
+/* The proxy to where the server sends us; what the environment names becomes that of the trip. 0 or a negative lw_err. */
+static int choose_again(trip *t, lw_conn_way *way) {
   const char *variable;
-  int err;
-  if (t->proxy_given) {
-    way->proxy = t->proxy.href ? &t->proxy : NULL;
-    return 0;
+  int got = t->choice == PROXY_OF_OPTION;
+  if (t->choice == PROXY_OF_ENVIRONMENT) {
+    lw_proxy_clear(&t->proxy);
+    got = lw_proxy_choose(&t->proxy, t->redirect->offer.url, getenv, &variable);
   }
-  err = lw_proxy_choose(chosen, t->redirect->offer.url, getenv, &variable);
-  if (err > 0) way->proxy = chosen;
-  return err < 0 ? err : 0;
+  if (got <= 0) return got;
+  way->proxy = &t->proxy;
+  way->proxy_tls = t->proxy_tls;
+  way->proxy_name = t->proxy_name;
+  return 0;
 }
 
 /* A connection to where the server sends us takes the place of the one that was told so. 0 or a negative lw_err. */
@@ -877,16 +927,14 @@ static int change_conn(socket_box *s, lw_conn *conn) {
   const lw_redirect *redirect = s->trip->redirect;
   lw_hub *hub = &s->socket.target.box.host->hub;
   lw_conn_settings settings = *lw_conn_settings_of(conn);
-  lw_conn_way way = {.path = s->trip->path, .tls = s->trip->tls};
+  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? s->trip->tls : NULL};
   int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
-  lw_proxy chosen = {0};
-  int err = choose_proxy(s->trip, &way, &chosen);
+  int err = choose_again(s->trip, &way);
   lw_conn *next;
   if (err < 0) return err;
   settings.handshake_timeout = left > 0 ? left : 0;
   if (!redirect->crossed) way.server_name = s->trip->server_name; /* of others, the certificate must name the host */
   next = lw_conn_connect(hub, &settings, &redirect->offer, &way, LW_KIND_SOCKET, s, &err);
-  lw_proxy_clear(&chosen);
   if (!next) return err;
   lw_conn_hear(next, lw_conn_heard(conn));
   if (lw_conn_is_paused(conn)) lw_conn_pause(next);

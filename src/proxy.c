@@ -55,10 +55,10 @@ static const char *keep_decoded(char **to, lw_text text) {
 
 /* From the parts to a block of its own. */
 static int build(lw_proxy *proxy, const scheme *s, const lw_authority *a) {
-  size_t length = strlen(s->written);
-  char *to = malloc(length + LW_AUTHORITY_MAX + a->host_length + a->user.n + a->password.n + 4);
+  size_t length = strlen(s->written), size = length + LW_AUTHORITY_MAX + a->host_length + a->user.n + a->password.n + 4;
+  char *to = calloc(1, size);
   if (!to) return LW_ERR_MEMORY;
-  *proxy = (lw_proxy){.memory = to, .href = to, .kind = s->kind, .secure = s->secure};
+  *proxy = (lw_proxy){.memory = to, .size = size, .href = to, .kind = s->kind, .secure = s->secure};
   proxy->port = (unsigned short)a->port;
   memcpy(to, s->written, length);
   to += length;
@@ -95,28 +95,23 @@ int lw_proxy_parse(lw_proxy *proxy, const char *bytes, size_t n) {
   return err;
 }
 
+int lw_proxy_copy(lw_proxy *proxy, const lw_proxy *from) {
+  char *memory = malloc(from->size);
+  *proxy = (lw_proxy){0};
+  if (!memory) return LW_ERR_MEMORY;
+  memcpy(memory, from->memory, from->size);
+  *proxy = *from;
+  proxy->memory = memory;
+  proxy->href = memory + (from->href - from->memory);
+  proxy->host = memory + (from->host - from->memory);
+  if (from->user) proxy->user = memory + (from->user - from->memory);
+  if (from->user) proxy->password = memory + (from->password - from->memory);
+  return 0;
+}
+
 void lw_proxy_clear(lw_proxy *proxy) {
   free(proxy->memory);
   *proxy = (lw_proxy){0};
-}
-
-/* A string of the block `from`, in its copy `to`. */
-static const char *moved(const char *text, const char *from, const char *to) {
-  return text ? to + (text - from) : NULL;
-}
-
-int lw_proxy_copy(lw_proxy *to, const lw_proxy *from) {
-  const char *last = from->password ? from->password : from->host, *memory = from->memory;
-  size_t n = (size_t)(last - memory) + strlen(last) + 1;
-  char *copy = malloc(n);
-  if (!copy) return LW_ERR_MEMORY;
-  *to = *from;
-  to->memory = memcpy(copy, memory, n);
-  to->href = moved(from->href, memory, copy);
-  to->host = moved(from->host, memory, copy);
-  to->user = moved(from->user, memory, copy);
-  to->password = moved(from->password, memory, copy);
-  return 0;
 }
 
 /* --- who is not reached through one --- */
@@ -143,6 +138,7 @@ static int is_below(lw_text host, lw_text domain) {
 
 static int is_local(const lw_url *url) {
   lw_ip ip;
+  if (url->path) return 1;
   if (url->is_ip) return lw_ip_read(&ip, text_of(url->host)) && lw_ip_is_loopback(&ip);
   return is_below(text_of(url->host), text_of("localhost"));
 }

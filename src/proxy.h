@@ -19,6 +19,7 @@ typedef enum lw_proxy_kind {
 /* All strings are NUL-terminated and live in `memory` until lw_proxy_clear. */
 typedef struct lw_proxy {
   char *memory;
+  size_t size; /* of memory */
   const char *href; /* "http://proxy:3128", without credentials: what messages call it */
   const char *host; /* lower case; an IPv6 address without its brackets */
   const char *user; /* percent-decoded; NULL: no credentials */
@@ -36,9 +37,9 @@ typedef struct lw_proxy {
 ** LW_ERR_MEMORY; on failure *proxy owns nothing.
 */
 int lw_proxy_parse(lw_proxy *proxy, const char *text, size_t n);
-void lw_proxy_clear(lw_proxy *proxy);
-/* 0 or LW_ERR_MEMORY. */
-int lw_proxy_copy(lw_proxy *to, const lw_proxy *from);
+/* 0 or LW_ERR_MEMORY, and *proxy owns nothing. */
+int lw_proxy_copy(lw_proxy *proxy, const lw_proxy *from);
+void lw_proxy_clear(lw_proxy *proxy); /* zeroed is fine */
 
 /* As getenv. */
 typedef char *lw_proxy_getenv(const char *name);
@@ -47,7 +48,7 @@ typedef char *lw_proxy_getenv(const char *name);
 ** The proxy that the environment names for this URL. ws: http_proxy, in lower case alone
 ** (HTTP_PROXY may be a header that a guest of a CGI program sent); wss: https_proxy,
 ** HTTPS_PROXY; else all_proxy, ALL_PROXY. An empty variable is none. Nothing goes through it
-** to this machine (localhost, *.localhost, loopback addresses), nor to what no_proxy or
+** to this machine (localhost, *.localhost, loopback addresses, Unix sockets), nor to what no_proxy or
 ** NO_PROXY lists, between commas or spaces:
 **   *                              everything
 **   example.org .example.org      that host and all below it; *.example.org is the same

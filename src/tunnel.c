@@ -40,7 +40,6 @@ typedef enum stage {
 struct lw_tunnel {
   lw_tunnel_options options;
   stage stage;
-  int status;
   unsigned char answer[ANSWER_MAX]; /* SOCKS5: the answer so far */
   size_t answered;
   unsigned char *head; /* HTTP: the answer so far */
@@ -65,10 +64,6 @@ void lw_tunnel_free(lw_tunnel *t) {
 
 const char *lw_tunnel_why(const lw_tunnel *t) {
   return t->why[0] ? t->why : NULL;
-}
-
-int lw_tunnel_status(const lw_tunnel *t) {
-  return t->status;
 }
 
 /* --- CONNECT --- */
@@ -158,7 +153,6 @@ static int judge_head(lw_tunnel *t, size_t size) {
   lw_http_head head = {.fields = fields, .max_fields = LW_TUNNEL_MAX_FIELDS};
   int err = lw_http_response(&head, t->head, size);
   if (err < 0) return proxy_error(err);
-  t->status = head.status;
   if (head.status >= 200 && head.status < 300) return 1;
   return head.status < 200 && head.status != 101 ? 0 : refused(t, &head);
 }
@@ -168,7 +162,6 @@ static void skip_head(lw_tunnel *t, size_t size) {
   t->used -= size;
   t->skipped += size;
   t->scanned = 0;
-  t->status = 0;
 }
 
 /* Content-Length and Transfer-Encoding of a 2xx mean nothing (RFC 9110, 9.3.6). */

@@ -41,8 +41,6 @@ int lw_tunnel_feed(lw_tunnel *t, lw_buf *out, lw_pool *pool, const unsigned char
 int lw_tunnel_end(lw_tunnel *t);
 /* What went wrong, in words that say more than lw_strerror; NULL: nothing more. Lives as long as the tunnel. */
 const char *lw_tunnel_why(const lw_tunnel *t);
-/* The status of an answer to CONNECT; 0: none came. */
-int lw_tunnel_status(const lw_tunnel *t);
 
 #pragma GCC visibility pop
 #endif

@@ -33,6 +33,15 @@ static void push_proxy(lua_State *L, lw_proxy *proxy) {
   lw_proxy_clear(proxy);
 }
 
+/* A copy tells all that its original did. */
+static void push_copied(lua_State *L, lw_proxy *proxy) {
+  lw_proxy again;
+  if (lw_proxy_copy(&again, proxy) < 0) luaL_error(L, "no memory");
+  memset(proxy->memory, '!', proxy->size);
+  lw_proxy_clear(proxy);
+  push_proxy(L, &again);
+}
+
 static int proxy_fail(lua_State *L, const lw_proxy *proxy, int err) {
   if (proxy->memory) return luaL_error(L, "a proxy that failed owns memory");
   return probe_fail(L, err);
@@ -45,7 +54,7 @@ static int proxy_parse(lua_State *L) {
   const unsigned char *text = probe_check_exact(L, 1, &n);
   int err = lw_proxy_parse(&proxy, (const char *)text, n);
   if (err < 0) return proxy_fail(L, &proxy, err);
-  push_proxy(L, &proxy);
+  push_copied(L, &proxy);
   return 1;
 }
 
@@ -78,7 +87,7 @@ static int proxy_choose(lua_State *L) {
   }
   if (got == 0 && proxy.memory) return luaL_error(L, "no proxy owns memory");
   if (got == 0) lua_pushboolean(L, 0);
-  else push_proxy(L, &proxy);
+  else push_copied(L, &proxy);
   return 1;
 }
 
@@ -177,14 +186,9 @@ static int tunnel_why(lua_State *L) {
   return 1;
 }
 
-static int tunnel_status(lua_State *L) {
-  lua_pushinteger(L, lw_tunnel_status(check(L)->tunnel));
-  return 1;
-}
-
 static const luaL_Reg methods[] = {
-    {"ask", tunnel_ask}, {"feed", tunnel_feed},     {"said", tunnel_said}, {"over", tunnel_over},
-    {"why", tunnel_why}, {"status", tunnel_status}, {"__gc", tunnel_collect}, {NULL, NULL},
+    {"ask", tunnel_ask}, {"feed", tunnel_feed}, {"said", tunnel_said},    {"over", tunnel_over},
+    {"why", tunnel_why}, {"__gc", tunnel_collect}, {NULL, NULL},
 };
 
 void probe_proxy(lua_State *L) {
