@@ -7,6 +7,9 @@ local helper = require "spec.helper"
 local ROUNDS, LIMIT = 20, 350
 local IP6 = { a = "fd6c:756e::1", b = "fd6c:756e::2" } -- nobody has the second one
 
+-- Before all others of this machine, whose turns are not what is measured; where that is not allowed, as one of them.
+local FIRST = "exec $(chrt -f 1 true 2>/dev/null && echo chrt -f 1) "
+
 -- Opens so many connections, one after the other, and prints how long each took.
 local CLIENT = [[
   local lunawire = require "lunawire"
@@ -43,7 +46,7 @@ describe("a name whose IPv6 address is dead", function()
       ip -n A -6 neigh add %s dev a0 lladdr $(ip netns exec B cat /sys/class/net/b0/address) nud permanent]])
       :gsub("%f[%w][AB]%f[%W]", { A = net.a.name, B = net.b.name }):format(IP6.a, IP6.b))
     assert.equal(0, status, said)
-    local server = net:run("b", "exec " .. helper.lua("-e " .. helper.quote(([[
+    local server = net:run("b", FIRST .. helper.lua("-e " .. helper.quote(([[
       local lunawire = require "lunawire"
       local server = lunawire.WebSocketServer { host = %q }
       io.stdout:setvbuf "line"
@@ -53,7 +56,7 @@ describe("a name whose IPv6 address is dead", function()
 
     local function times(rounds, family)
       local command = ("%s/client.lua %d %s %s"):format(folder, rounds, url, family or "")
-      local list, client = {}, net:run("a", "exec " .. helper.lua(command))
+      local list, client = {}, net:run("a", FIRST .. helper.lua(command))
       for i = 1, rounds do list[i] = client:line(nil, 10) end
       return list
     end
