@@ -32,6 +32,10 @@ test  | command:npm             | npm ca-certificates | nodejs-npm      | npm   
 test  | python:websockets       | python3-websockets | python3-websockets | python-websockets | py3-websockets | -
 test  | command:nginx           | nginx              | nginx            | nginx             | nginx          | nginx
 test  | command:haproxy         | haproxy            | haproxy          | haproxy           | haproxy        | haproxy
+test  | command:tinyproxy       | tinyproxy          | tinyproxy        | tinyproxy         | tinyproxy      | tinyproxy
+test  | command:microsocks      | microsocks         | -                | -                 | microsocks     | microsocks
+test  | command:danted          | dante-server       | -                | dante             | dante-server   | dante
+test  | command:curl            | curl               | curl             | curl              | curl           | curl
 test  | command:openssl         | openssl            | openssl          | openssl           | openssl        | openssl@3
 test  | command:certutil        | libnss3-tools      | nss-tools        | nss               | nss-tools      | nss
 test  | browser                 | chromium           | chromium         | chromium          | chromium       | google-chrome
@@ -62,7 +66,7 @@ found() {
     command:cc)       cc=${CC:-cc} && have "${cc%% *}" ;;
     command:lua)      lua_command >/dev/null ;;
     command:luarocks) have luarocks || have luarocks-5.4 ;;
-    command:nginx|command:haproxy) # an ordinary PATH may lack sbin, where Debian has them
+    command:nginx|command:haproxy|command:danted) # an ordinary PATH may lack sbin, where Debian has them
                       have "$what" || [ -x "/usr/sbin/$what" ] ;;
     command:ip)       # for network namespaces, which only Linux has; an ordinary PATH may lack sbin
                       [ "$(uname -s)" != Linux ] || have ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
