@@ -32,7 +32,7 @@ function Event:stopImmediatePropagation() end
 
 ---@class lunawire.ErrorEvent: lunawire.Event
 ---@field message string what was tried, on what, and why it failed
----@field code "url"|"dns"|"refused"|"timeout"|"network"|"http"|"protocol"|"slow"|"aborted"|"memory"|"system"
+---@field code "url"|"dns"|"refused"|"timeout"|"network"|"proxy"|"tls"|"http"|"protocol"|"slow"|"aborted"|"memory"|"system"
 ---@field closeCode? integer what a peer that broke the protocol was told
 ---@field status? integer of an answer that refused the handshake
 ---@field headers? table<string, string> of that answer
