@@ -86,9 +86,9 @@ describe("tools/install.sh #foreign", function()
       helper.write(directory .. "/" .. name, "#!/bin/sh\n" .. script .. "\n")
       helper.run("chmod +x " .. directory .. "/" .. name)
     end
-    return function(arguments)
-      return here(("PATH=%s LUA= CC= sh tools/install.sh %s"):format(directory, arguments))
-    end
+    return function(arguments, variables)
+      return here(("PATH=%s LUA= CC= %s sh tools/install.sh %s"):format(directory, variables or "", arguments))
+    end, directory
   end
 
   it("does nothing and says nothing when all is there", function()
@@ -124,6 +124,24 @@ describe("tools/install.sh #foreign", function()
       assert.matches("%+ [^\n]*" .. expected .. "\nRAN", output)
     end)
   end
+
+  it("does not let Debian start the servers it installs for the specs", function()
+    local install, directory = bare {
+      ["apt-get"] = 'echo "RAN $*"; cat "$POLICY"', id = "echo 0", env = 'shift; exec "$@"',
+      chmod = 'exec /bin/chmod "$@"', rm = 'exec /bin/rm "$@"',
+    }
+    local policy = directory .. "/policy-rc.d"
+    local output, status = install("test", "POLICY=" .. policy)
+    assert.equal(0, status, output)
+    assert.matches("RAN install [^\n]* tinyproxy [^\n]*\n#!/bin/sh\nexit 101\n", output)
+    assert.is_nil(io.open(policy)) -- and it is gone again
+    output = install("build", "POLICY=" .. policy)
+    assert.no.matches("policy", output)
+    helper.write(policy, "#!/bin/sh\nexit 0\n") -- somebody's own stays
+    output = install("test", "POLICY=" .. policy)
+    assert.matches("#!/bin/sh\nexit 0\n", output)
+    assert.equal("#!/bin/sh\nexit 0\n", helper.read(policy))
+  end)
 
   it("uses sudo when it is not root", function()
     local install = bare { dnf = "echo RAN $*", id = "echo 1000", sudo = 'echo SUDO; exec "$@"' }

@@ -122,17 +122,20 @@ as_root() {
   "$@"
 }
 
-# Debian starts a server as soon as it is installed. Those the specs use, they start themselves;
-# while we install, none is (https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt).
-policy=/usr/sbin/policy-rc.d
+# Debian starts a server as soon as it is installed. Those the specs use, they start themselves,
+# so while we install them none is started (deb-systemd-invoke and invoke-rc.d ask this file).
+policy=${POLICY:-/usr/sbin/policy-rc.d}
 
 install_deb() {
   ours=
-  if [ ! -e "$policy" ]; then
-    ours=yes
-    printf '#!/bin/sh\nexit 101\n' | as_root sh -c "cat > $policy && chmod 755 $policy"
-    trap 'as_root rm -f "$policy"' EXIT
-  fi
+  case " $* " in
+    *" nginx "* | *" haproxy "* | *" tinyproxy "* | *" dante-server "*)
+      if [ ! -e "$policy" ]; then
+        ours=yes
+        trap 'as_root rm -f "$policy"' EXIT
+        as_root sh -c "printf '#!/bin/sh\\nexit 101\\n' > '$policy' && chmod 755 '$policy'"
+      fi ;;
+  esac
   status=0
   as_root apt-get update -q || status=$?
   [ $status -ne 0 ] ||
