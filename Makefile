@@ -9,7 +9,7 @@ BUILD   ?= build
 PORT    ?= 8080
 SPECS   ?=
 SEED    ?=
-JOBS    ?= 2
+JOBS    ?= 3
 
 # One directory for one set of compiler and flags: sanitizers build beside the normal build
 # (`make BUILD=build-asan CFLAGS=...`). A change of flags in the same directory rebuilds it.

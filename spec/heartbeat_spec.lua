@@ -389,7 +389,8 @@ describe("a heartbeat", function()
       peer:frame({ "text", payload = "pong" }, { "text", payload = "news" })
     end
     local _, rest = peer:finish() -- no answer, and it is given up
-    assert.matches("^\x81\x84........$", rest) -- the last "ping", masked, and no Close frame
+    assert.equal(0, #rest % 10) -- "ping", masked, once or more, and no Close frame
+    for at = 1, #rest, 10 do assert.equal("\x81\x84", rest:sub(at, at + 1)) end
     peer = server:open()
     isBeat(peer, TEXT, "ping")
     assert.same({ "open", "text news", "text news", "text news", DEAD, "reconnecting", "open" }, log)

@@ -143,21 +143,40 @@ function Peer:text()
   return helper.read(self.name)
 end
 
--- Sends it (and what it started) a signal by name: "INT", "KILL", ... One that was started just now
--- has no group yet, and has started nothing.
-function Peer:signal(name)
+-- Adds the processes that `pid` started, and what they started in turn.
+local function addStarted(pid, list)
+  local file = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
+  if not file then return list end
+  for child in file:read("*a"):gmatch "%d+" do
+    list[#list + 1] = child
+    addStarted(tonumber(child), list)
+  end
+  file:close()
+  return list
+end
+
+-- Sends the whole group a signal by name, timeout(1) included, which hands it on: what it leads may
+-- get it twice. One that was started just now has no group yet, and has started nothing.
+function Peer:signalGroup(name)
   os.execute(("kill -%s -%d 2>/dev/null || kill -%s %d 2>/dev/null"):format(name, self.pid, name, self.pid))
+end
+
+-- Sends it (and what it started) a signal by name, once: "INT", "KILL", ...
+function Peer:signal(name)
+  local list = addStarted(self.pid, {})
+  if #list == 0 then return self:signalGroup(name) end
+  os.execute(("kill -%s %s 2>/dev/null"):format(name, table.concat(list, " ")))
 end
 
 -- It (and what it started) stands still: it neither runs nor ends, its connections stay.
 function Peer:suspend()
-  self:signal "STOP"
+  self:signalGroup "STOP"
   self.suspended = true
 end
 
 -- It goes on where it stood.
 function Peer:resume()
-  self:signal "CONT"
+  self:signalGroup "CONT"
   self.suspended = false
 end
 
@@ -174,7 +193,7 @@ end
 
 -- Ends it. Twice is once.
 function Peer:stop()
-  if not self.status then self:signal "TERM" end
+  if not self.status then self:signalGroup "TERM" end
   if self.suspended then self:resume() end
   return self:wait()
 end

@@ -1,5 +1,5 @@
 #!/bin/sh
-# specs.sh -- runs spec files, each in a process of its own and JOBS (2) of them side by side:
+# specs.sh -- runs spec files, each in a process of its own and JOBS (3) of them side by side:
 # much of a spec's time is waiting, a crash ends one file and not the run, and no file sees
 # what another left behind. Prints what busted prints of each file, whole and in one piece,
 # and at the end `N passed, N failed` for all of them together.
@@ -38,7 +38,7 @@ began=$(date +%s)
 # One file: its output in one piece, its counts for the sum; no counts means it did not get
 # to its end (a crash, a syntax error in what it loads), which is a failure, too.
 export LUA out options
-xargs -n 1 -P "${JOBS:-2}" sh -c '
+xargs -n 1 -P "${JOBS:-3}" sh -c '
   log=$out/$(printf %s "$1" | tr / _)
   ${RUN-} "$LUA" tools/busted.lua $options "$1" > "$log" 2>&1
   status=$?
