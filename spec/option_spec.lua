@@ -63,6 +63,10 @@ describe("options", function()
 
   it("that are unknown are refused, and the one that was meant is named", function()
     assert.equal("thing: unknown option \"delai\" (did you mean \"delay\"?)", refused { delai = 1 })
+    for _, swapped in ipairs { "elast", "laest", "Least", "leats" } do
+      assert.matches("did you mean \"least\"", refused { [swapped] = 1 })
+    end
+    assert.matches("did you mean \"tls\"", refused({ tsl = 1 }, { "tls" })) -- two neighbours swapped are one slip
     assert.equal("thing: unknown option \"zzzzzzzz\"", refused { zzzzzzzz = 1 })
     assert.equal("thing: unknown option \"onopen\" (handlers are set on what thing returns)", refused { onopen = print })
     assert.equal("thing: options: a name expected, got a number as key", refused { "x" })

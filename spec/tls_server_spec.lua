@@ -474,10 +474,18 @@ describe("a wss server #foreign", function()
         { "an unknown version", pair("good", { minVersion = "TLSv1.1" }), "minVersion" },
         { "unknown ciphers", pair("good", { ciphers = "ROT13" }), "ciphers|no cipher match" },
         { "requestCert without ca", pair("good", { requestCert = true }), "ca" },
-        { "a ca that is not there", pair("good", { ca = "/nowhere.pem" }), "ca|/nowhere.pem" },
+        { "a ca that is not there", pair("good", { ca = "/nowhere.pem", requestCert = true }), "ca|/nowhere.pem" },
+        { "a ca that nobody is asked for", pair("good", { ca = certs:cert "root" }), 'option "ca" does nothing without "requestCert"' },
         { "a list of certificates with a wrong one",
           pair("good", { certificates = { { cert = cert, key = certs:key "second" } } }),
           "it is not the key of the certificate" },
+        { "certificates by name", pair("good", { certificates = { ["a.example.test"] = pair "a" } }),
+          'a list of { cert =, key = } expected, got a table with the key "a.example.test"' },
+        { "one certificate for a list", pair("good", { certificates = pair "a" }), "a list of { cert =, key = } expected" },
+        { "a file for a certificate of the list", pair("good", { certificates = { cert } }),
+          "item 1: { cert =, key = } expected, got string" },
+        { "true", true, "tls: { cert =, key = } expected, got true" },
+        { "a file", cert, "tls: { cert =, key = } expected, got string" },
       }
     end
 

@@ -191,7 +191,7 @@ describe("a wss client #foreign", function()
     { "an expired client certificate", "good", server = { wants = "required" }, client = "expired client",
       says = "says that our certificate has expired" },
     { "a server's certificate as a client's", "good", server = { wants = "required" }, client = "server as client",
-      says = "certificate" },
+      says = "did not accept our certificate: it may not be made for clients" },
     { "a client certificate not wanted", "good", client = "client" },
     { "a client certificate that is optional", "good", server = { wants = "optional" } },
     -- No TLS.
@@ -558,6 +558,32 @@ describe("a wss client #foreign", function()
     heard(log)
     assert.equal("close 1000  clean", log[#log])
     assert.equal(22, #log)
+  end)
+
+  -- --- what cannot be ---------------------------------------------------------------------------------------------
+
+  local function mistake(options, words)
+    assert.matches(words, wire.mistake("TypeError", lunawire.WebSocket, "wss://localhost/", nil, options), 1, true)
+  end
+
+  it("is not made with what is no options", function()
+    for _, value in ipairs { true, false, "ca.pem", 1 } do
+      mistake({ tls = value }, ("tls: a table of options expected, got %s (what turns TLS on is the URL's wss)"):format(type(value)))
+    end
+    mistake({ tls = { verify = "false" } }, 'tls: option "verify": a boolean expected, got string')
+    mistake({ tls = { servername = "x" } }, 'tls: unknown option "servername" (did you mean "serverName"?)')
+    for _, name in ipairs { "verify", "ca", "cert", "key", "passphrase", "serverName", "minVersion", "ciphers", "alpn" } do
+      mistake({ [name] = false }, ('unknown option "%s" (it belongs into tls = { %s = ... })'):format(name, name))
+    end
+  end)
+
+  it("expects a host for the server's name", function()
+    for _, name in ipairs { "https://example.test/", "example.test:443", "[::1]", "*.example.test", "a b", "me@example.test" } do
+      mistake({ tls = { serverName = name } }, ('option "serverName": the name of a host expected, or an address, got "%s"'):format(name))
+    end
+    for _, name in ipairs { "example.test", "example.test.", "192.0.2.1", "2001:db8::1" } do
+      lunawire.WebSocket("wss://localhost:1/", nil, { tls = { serverName = name } }):terminate()
+    end
   end)
 
   it("gets no TLS from ws:// at a TLS port, and says what came", function()

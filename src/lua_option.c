@@ -16,19 +16,22 @@ static size_t least(size_t a, size_t b) {
   return a < b ? a : b;
 }
 
-/* Letters that must be added, removed or changed (Levenshtein), case aside. */
+static int same(char a, char b) {
+  return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Letters that must be added, removed, changed or swapped with their neighbour (Damerau, Levenshtein), case aside. */
 static size_t distance(const char *a, const char *b) {
-  size_t row[NAME_MAX_COMPARED + 1], n = strlen(b);
+  size_t rows[3][NAME_MAX_COMPARED + 1], *above = rows[0], *row = rows[1], *next = rows[2], *spare, n = strlen(b);
   if (n > NAME_MAX_COMPARED) return SIZE_MAX;
   for (size_t j = 0; j <= n; j++) row[j] = j;
   for (size_t i = 0; a[i]; i++) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
+    next[0] = i + 1;
     for (size_t j = 0; j < n; j++) {
-      size_t changed = diagonal + (tolower((unsigned char)a[i]) != tolower((unsigned char)b[j]));
-      diagonal = row[j + 1];
-      row[j + 1] = least(changed, least(row[j], row[j + 1]) + 1);
+      next[j + 1] = least(row[j] + !same(a[i], b[j]), least(row[j + 1], next[j]) + 1);
+      if (i > 0 && j > 0 && same(a[i], b[j - 1]) && same(a[i - 1], b[j])) next[j + 1] = least(next[j + 1], above[j - 1] + 1);
     }
+    spare = above, above = row, row = next, next = spare;
   }
   return row[n];
 }
@@ -46,10 +49,21 @@ const char *lw_nearest(const char *name, const void *names, size_t count, size_t
   return best;
 }
 
+/* Options of the table `tls` that people look for beside it. */
+static int is_of_tls(const char *name) {
+  static const char *const names[] = {"verify", "ca", "cert", "key", "passphrase", "certificates", "requestCert",
+                                      "serverName", "minVersion", "ciphers", "alpn"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(name, names[i]) == 0) return 1;
+  return 0;
+}
+
 static void unknown(lua_State *L, const char *what, const char *name, const lw_option *known) {
   size_t count = 0;
   const char *near;
-  while (known[count].name) count++;
+  for (; known[count].name; count++)
+    if (strcmp(known[count].name, "tls") == 0 && is_of_tls(name))
+      lw_raise(L, "TypeError", "%s: unknown option \"%s\" (it belongs into tls = { %s = ... })", what, name, name);
   near = lw_nearest(name, known, count, sizeof *known);
   if (strncmp(name, "on", 2) == 0 && !(near && strncmp(near, "on", 2) == 0))
     lw_raise(L, "TypeError", "%s: unknown option \"%s\" (handlers are set on what %s returns)", what, name, what);

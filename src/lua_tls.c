@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ip.h"
 #include "lua_check.h"
 #include "lua_option.h"
 
@@ -107,6 +108,21 @@ static void pair_of(lua_State *L, int table, const char *what, lw_tls_pair *pair
   if (!pair->cert && pair->key) lw_raise(L, "TypeError", "%s: option \"key\" needs \"cert\"", what);
 }
 
+/* The length of the list on top. A table with names for keys would pass for an empty one: the servers' names are in the certificates. */
+static int check_certificates(lua_State *L, const char *what) {
+  int list = lua_gettop(L), count = (int)lua_rawlen(L, list);
+  for (lua_pushnil(L); lua_next(L, list); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TNUMBER)
+      lw_raise(L, "TypeError", "%s: option \"certificates\": a list of { cert =, key = } expected, got a table with %s",
+               what, lua_type(L, -2) == LUA_TSTRING ? lua_pushfstring(L, "the key \"%s\"", lua_tostring(L, -2))
+                                                    : "other keys");
+    if (!lua_istable(L, -1))
+      lw_raise(L, "TypeError", "%s: option \"certificates\": item %d: { cert =, key = } expected, got %s", what,
+               (int)lua_tonumber(L, -2), lw_typename(L, -1));
+  }
+  return count;
+}
+
 /* The certificates of a server: its own, then those of the list. All strings stay on the stack. */
 static void pairs_of(lua_State *L, int table, const char *what, lw_tls_options *options) {
   int list, count = 0, first;
@@ -115,7 +131,7 @@ static void pairs_of(lua_State *L, int table, const char *what, lw_tls_options *
     lw_raise(L, "TypeError", "%s: option \"certificates\": a list of { cert =, key = } expected, got %s", what,
              lw_typename(L, -1));
   list = lua_gettop(L);
-  if (lua_istable(L, list)) count = (int)lua_rawlen(L, list);
+  if (lua_istable(L, list)) count = check_certificates(L, what);
   pairs = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *pairs, 0);
   memset(pairs, 0, (size_t)(count + 1) * sizeof *pairs);
   pair_of(L, table, what, pairs);
@@ -171,10 +187,17 @@ static void warn_insecure(lua_State *L) {
   fputs("lunawire: tls.verify = false: anybody on the way may pose as the server\n", stderr);
 }
 
+static int is_address(const char *name) {
+  lw_ip ip;
+  return lw_ip_read(&ip, (lw_text){name, strlen(name)});
+}
+
 static const char *server_name_of(lua_State *L, int table, const char *what) {
   const char *name = string_of(L, table, what, "serverName");
   if (name && strlen(name) > NAME_MAX_LENGTH)
     lw_raise(L, "TypeError", "%s: option \"serverName\" is longer than %d bytes", what, NAME_MAX_LENGTH);
+  if (name && !is_address(name) && strpbrk(name, "/:@*[] "))
+    lw_raise(L, "TypeError", "%s: option \"serverName\": the name of a host expected, or an address, got \"%s\"", what, name);
   return name;
 }
 
@@ -189,6 +212,9 @@ lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, i
   lua_pushnil(L);
   top = lua_gettop(L);
   memset(&options, 0, sizeof options);
+  if (!lua_isnil(L, index) && !lua_istable(L, index))
+    lw_raise(L, "TypeError", "%s: a table of options expected, got %s (what turns TLS on is the URL's wss)", what,
+             lw_typename(L, index));
   lw_options_read(L, index, what, client_known, &values);
   *server_name = server_name_of(L, index, what);
   if (*server_name) lua_replace(L, top);
@@ -219,8 +245,8 @@ lw_tls_context *lw_check_server_tls(lua_State *L, int index, const char *what) {
   lua_pushnil(L);
   top = lua_gettop(L);
   if (!lua_toboolean(L, index)) return NULL;
-  if (lua_isboolean(L, index))
-    lw_raise(L, "TypeError", "%s: { cert =, key = } expected, got true", what);
+  if (!lua_istable(L, index))
+    lw_raise(L, "TypeError", "%s: { cert =, key = } expected, got %s", what, lua_isboolean(L, index) ? "true" : lw_typename(L, index));
   memset(&options, 0, sizeof options);
   options.server = 1;
   lw_options_read(L, index, what, server_known, &values);
@@ -230,6 +256,8 @@ lw_tls_context *lw_check_server_tls(lua_State *L, int index, const char *what) {
   options.ask = ask_of(L, index, what);
   if (options.ask != LW_TLS_ASK_NOT && !options.ca)
     lw_raise(L, "TypeError", "%s: option \"requestCert\" needs \"ca\": whose certificates are good", what);
+  if (options.ca && lw_getfield(L, index, "requestCert") == LUA_TNIL)
+    lw_raise(L, "TypeError", "%s: option \"ca\" does nothing without \"requestCert\": true, or \"optional\"", what);
   options.min_version = min_version_of(L, index, what);
   options.ciphers = string_of(L, index, what, "ciphers");
   options.alpn = alpn_of(L, index, what);

@@ -177,11 +177,15 @@ static const char *plainer(const lw_tls *tls, int reason) {
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: return "the two sides have no TLS version in common";
     case SSL_R_NO_SHARED_CIPHER: return "the two sides have no cipher in common";
     case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
-      return "the other side refused the handshake: nothing in common, or it wants what was not offered";
+      return "the other side refused the handshake: nothing in common, or it wants what was not offered (a client certificate?)";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return "the server wants a client certificate, and none was given";
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return "the client showed no certificate";
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA: return "the other side does not trust the issuer of our certificate";
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED: return "the other side says that our certificate has expired";
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED: return "the other side says that our certificate was revoked";
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+      return tls->server ? "the client did not accept our certificate: it may not be made for servers"
+                         : "the server did not accept our certificate: it may not be made for clients";
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_TLSV1_ALERT_DECRYPT_ERROR: return "the other side did not accept our certificate";
