@@ -1,12 +1,13 @@
 -- client.lua -- sends each line you type, prints each answer.
 --
---   lua5.4 examples/client.lua [url]           ws://127.0.0.1:8080/ unless given: see echo.lua
+--   lua5.4 examples/client.lua [url [ca.pem]]  ws://127.0.0.1:8080/ unless given: see echo.lua; for wss://,
+--                                              whom to trust instead of the system's authorities
 --
 -- In a checkout, `make` and `eval "$(make -s env)"` come first. Ctrl-D ends.
 
 local lunawire = require "lunawire"
 
-local ws = lunawire.WebSocket(arg[1] or "ws://127.0.0.1:8080/")
+local ws = lunawire.WebSocket(arg[1] or "ws://127.0.0.1:8080/", nil, { tls = arg[2] and { ca = arg[2] } })
 local keyboard
 local failed = false
 

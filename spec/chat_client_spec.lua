@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local helper = require "spec.helper"
 local lunawire = require "lunawire"
+local pki = require "spec.pki"
 local reliable = require "lunawire.reliable"
 
 local script = helper.root .. "/examples/chat/client.lua"
@@ -28,8 +29,8 @@ local function keep(server)
   return server
 end
 
-local function start()
-  return keep(chat.start { port = 0 })
+local function start(tls)
+  return keep(chat.start { port = 0, tls = tls })
 end
 
 --- A server that speaks the protocol, and says what the spec wants.
@@ -58,7 +59,7 @@ end
 --- Starts the client with its input from this shell command; its last line is "ended STATUS".
 local function run(server, input, options, environment)
   local command = ("%s | (%s %s; echo ended $?)"):format(input, environment or "", helper.lua(
-    ("%s ws://127.0.0.1:%d/ %s"):format(helper.quote(script), server.port, options or "")))
+    ("%s %s %s"):format(helper.quote(script), server.url, options or "")))
   local peer = helper.peer(command, 60)
   peers[#peers + 1] = peer
   return peer
@@ -223,13 +224,29 @@ describe("the client at a pipe #foreign", function()
 
   it("ends with status 1 when there is no server", function()
     local server = start()
-    local port = server.port
+    local url = server.url
     server:close()
     lunawire.step(50)
-    local text = finish(run({ port = port }, "echo hello"))
-    assert.matches("chat: connect to ws://127.0.0.1:" .. port, text, 1, true)
+    local text = finish(run({ url = url }, "echo hello"))
+    assert.matches("chat: connect to " .. url, text, 1, true)
     assert.matches("lines not said: 1", text, 1, true)
     assert.matches("ended 1\n$", text)
+  end)
+
+  it("comes over wss, and trusts whom it is told to", function()
+    local certs = pki.new()
+    local server = start { cert = certs:cert "good", key = certs:key "good" }
+    local fine = finish(run(server, "echo safely", "--name Ada --ca " .. helper.quote(certs:cert "root")))
+    assert.matches("Ada: safely\n", fine)
+    assert.matches("ended 0\n$", fine)
+    local distrustful = run(server, "echo never", "--name Bo --ca " .. helper.quote(certs:cert "stranger"))
+    await("a refusal", function() return distrustful:text():find("unable to get local issuer certificate", 1, true) end)
+    assert.matches("ca \"/nowhere%.pem\": No such file", finish(run(server, "echo never", "--ca /nowhere.pem")))
+    local plain = run({ url = server.url:gsub("^wss", "ws") }, "echo never")
+    await("the server's words", function()
+      return plain:text():find("400 Bad Request: this port speaks TLS: the URL begins with https:// or wss://", 1, true)
+    end)
+    certs:close()
   end)
 
   it("obeys nothing a server sends, and passes over what is no message", function()

@@ -2,6 +2,8 @@
 
 local foreign = require "spec.foreign"
 local helper = require "spec.helper"
+local lunawire = require "lunawire"
+local pki = require "spec.pki"
 local system = require "system"
 
 local quote = helper.quote
@@ -33,10 +35,10 @@ describe("examples #foreign", function()
   end
 
   -- The client, with these lines typed (printf's format), and the end of the input once typed() is called.
-  local function client(url, lines)
+  local function client(url, lines, ca)
     local done = directory .. "/typed"
     local process = start(("{ printf %s; until [ -e %s ]; do sleep 0.02; done; } | { %s; echo status $?; }"):format(
-      quote(lines), quote(done), example("client", quote(url))))
+      quote(lines), quote(done), example("client", quote(url) .. (ca and " " .. quote(ca) or ""))))
     return process, function() helper.write(done, "") end
   end
 
@@ -75,6 +77,20 @@ describe("examples #foreign", function()
       assert.equal(("connect to %s: the server answered 401 Unauthorized"):format(url), process:line())
       assert.equal("closed with 1006 (ABNORMAL) ", process:line())
       assert.equal("status 1", process:line())
+    end)
+
+    it("trusts whom it is told to, over wss", function()
+      local certs = pki.new()
+      local at = lunawire.WebSocketServer { port = 0, tls = { cert = certs:cert "good", key = certs:key "good" } }
+      for ca, said in pairs {
+        root = "connected to " .. at.url, stranger = ("connect to %s: unable to get local issuer certificate "):format(at.url),
+      } do
+        local process = client(at.url, "", certs:cert(ca))
+        local line = helper.await(function() return process:text():match "^(.-)\n" end, lunawire.step, 20)
+        assert.equal(said, line:sub(1, #said))
+      end
+      at:close()
+      certs:close()
     end)
   end)
 

@@ -568,7 +568,7 @@ describe("a wss client #foreign", function()
 
   it("is not made with what is no options", function()
     for _, value in ipairs { true, false, "ca.pem", 1 } do
-      mistake({ tls = value }, ("tls: a table of options expected, got %s (what turns TLS on is the URL's wss)"):format(type(value)))
+      mistake({ tls = value }, ("tls: a table of options expected, got %s (it is the URL that asks for TLS)"):format(type(value)))
     end
     mistake({ tls = { verify = "false" } }, 'tls: option "verify": a boolean expected, got string')
     mistake({ tls = { servername = "x" } }, 'tls: unknown option "servername" (did you mean "serverName"?)')

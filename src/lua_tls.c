@@ -213,7 +213,7 @@ lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, i
   top = lua_gettop(L);
   memset(&options, 0, sizeof options);
   if (!lua_isnil(L, index) && !lua_istable(L, index))
-    lw_raise(L, "TypeError", "%s: a table of options expected, got %s (what turns TLS on is the URL's wss)", what,
+    lw_raise(L, "TypeError", "%s: a table of options expected, got %s (it is the URL that asks for TLS)", what,
              lw_typename(L, index));
   lw_options_read(L, index, what, client_known, &values);
   *server_name = server_name_of(L, index, what);

@@ -1,6 +1,6 @@
 --- client.lua -- the chat room in a terminal.
 --
---   lua5.4 examples/chat/client.lua [URL] [--name NAME] [--room ROOM]
+--   lua5.4 examples/chat/client.lua [URL] [--name NAME] [--room ROOM] [--ca FILE]
 --
 -- In a terminal, readline edits the line and what others say appears above it. When the input is a pipe or a file,
 -- every line of it is said, in order, and the client ends when the server has the last one in its journal.
@@ -302,6 +302,7 @@ local HELP = {
 
 local chat = {
   url = nil,
+  ca = nil,            -- whom to trust instead of the system's authorities
   want = nil,          -- { room, name }: where we want to be
   ownName = false,     -- the name was chosen by the person, so no other is tried by itself
   socket = nil,        -- a ReconnectingWebSocket ...
@@ -620,16 +621,23 @@ local function why(event)
   return ("the line to %s was lost (%s)"):format(chat.url, event.reason ~= "" and visible(event.reason) or event.code)
 end
 
+--- What went wrong, and the first line of what a server that refuses says about it.
+local function reason(event)
+  local line = event.body and event.body:match "^[^\n<]+"
+  return line and event.message .. ": " .. line:sub(1, 200) or event.message
+end
+
 local function connect()
   local socket = lunawire.ReconnectingWebSocket(chat.url, reliable.protocol, {
     closeTimeout = 1000,
+    tls = chat.ca and { ca = chat.ca },
     heartbeat = { interval = BEAT, timeout = PATIENCE },
     maxRetries = not chat.person and ATTEMPTS or nil,
     minUptime = not chat.person and 1 or nil,
   })
   local last
   chat.socket, chat.link = socket, reliable.client(socket, { greeting = greeting })
-  socket.onerror = function(event) chat.problem = event.message end
+  socket.onerror = function(event) chat.problem = reason(event) end
   socket.onclose = function(event) last = event end
   socket.onreconnecting = function(event)
     if chat.leaving or chat.down then return end
@@ -652,6 +660,7 @@ local function parseArguments(arguments)
   parser:argument("url", "Address of the chat room."):args("?"):default("ws://127.0.0.1:8080/")
   parser:option("-n --name", "Your name in the room.")
   parser:option("-r --room", "The room to go to.", "lobby")
+  parser:option("--ca", "Whom to trust at a wss:// address, instead of the system's authorities (PEM)."):argname("FILE")
   return parser:parse(arguments)
 end
 
@@ -665,6 +674,7 @@ local function main(arguments)
   end
 
   chat.url = options.url
+  chat.ca = options.ca
   chat.ownName = options.name ~= nil
   chat.want = { room = options.room, name = options.name or os.getenv("USER") or "guest" }
 
@@ -672,7 +682,7 @@ local function main(arguments)
     lunawire.onsignal(signal, function() leave(0) end)
   end
   local ok, problem = pcall(connect)
-  if not ok then  -- no address at all
+  if not ok then  -- no address at all, or nobody to trust in that file
     io.stderr:write("chat: ", tostring(type(problem) == "table" and problem.message or problem), "\n")
     return 1
   end
