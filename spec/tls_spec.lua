@@ -579,7 +579,8 @@ describe("a wss client #foreign", function()
 
   it("expects a host for the server's name", function()
     for _, name in ipairs { "https://example.test/", "example.test:443", "[::1]", "*.example.test", "a b", "me@example.test" } do
-      mistake({ tls = { serverName = name } }, ('option "serverName": the name of a host expected, or an address, got "%s"'):format(name))
+      mistake({ tls = { serverName = name } },
+        ('option "serverName": the name of a host expected, or an address, got "%s"'):format(name))
     end
     for _, name in ipairs { "example.test", "example.test.", "192.0.2.1", "2001:db8::1" } do
       lunawire.WebSocket("wss://localhost:1/", nil, { tls = { serverName = name } }):terminate()

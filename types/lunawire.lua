@@ -138,7 +138,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field followRedirects? integer 0: a redirect is a refusal; n: at most n are followed, never from wss to ws, and credentials do not cross to another origin
 ---@field proxy? string|false a URL (http, https, socks5); false: none; nil: what http_proxy, https_proxy, all_proxy, no_proxy say (docs/proxy.md)
 ---@field proxyTls? lunawire.ClientTls with an https proxy itself
----@field tls? lunawire.ClientTls for wss
+---@field tls? lunawire.ClientTls for wss; it is the URL that asks for TLS
 
 --- How a client checks the server, and who it is itself (docs/tls.md).
 ---@class lunawire.ClientTls
@@ -147,7 +147,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field cert? string a client certificate, then its issuers': a file or PEM text
 ---@field key? string its key; where `cert` is, if not given
 ---@field passphrase? string of an encrypted key
----@field serverName? string the name to ask for and to find in the certificate (RFC 6066, 3); the URL's host
+---@field serverName? string the host to ask for and to find in the certificate (RFC 6066, 3); the URL's host, `"localhost"` for wss+unix
 ---@field minVersion? "TLSv1.2"|"TLSv1.3"
 ---@field ciphers? string OpenSSL's names between colons, those of TLS 1.3 among them
 ---@field alpn? string|string[] `"http/1.1"` (RFC 7301)
@@ -159,8 +159,8 @@ function WebSocket:publish(topic, data, options) end
 ---@field passphrase? string of an encrypted key
 
 ---@class lunawire.ServerTls: lunawire.TlsCertificate
----@field certificates? lunawire.TlsCertificate[] further ones, chosen by the name the client asks for
----@field ca? string whose client certificates are good
+---@field certificates? lunawire.TlsCertificate[] a list of further ones, chosen by the name the client asks for (RFC 6066, 3)
+---@field ca? string whose client certificates are good; only with `requestCert`
 ---@field requestCert? boolean|"optional" a client must, or may, show a certificate
 ---@field minVersion? "TLSv1.2"|"TLSv1.3"
 ---@field ciphers? string
