@@ -689,6 +689,7 @@ static void expire(lw_conn *c) {
   int64_t now = c->hub->loop->now;
   if (c->state < LW_CONN_OPEN) {
     if (c->route) explain(c, lw_route_why(c->route, LW_ERR_TIMEOUT));
+    else if (c->stream.tls && lw_tls_shaking(c->stream.tls)) explain(c, "the TLS handshake took longer than handshakeTimeout");
     finish(c, c->upgrade && c->upgrade->refused ? LW_ERR_STATUS : LW_ERR_TIMEOUT);
     return;
   }
