@@ -442,6 +442,34 @@ describe("followRedirects over TLS #foreign", function()
     assert.equal(other.url .. "there", ws.url)
   end)
 
+  -- Like a cookie, a client's certificate says who comes: that is for the origin it was given for.
+  it("shows its certificate within the origin, and at no other", function()
+    local asking = { requestCert = "optional", ca = directory .. "/here.pem" }
+    for name, file in pairs { cert = "here.pem", key = "here.key" } do asking[name] = directory .. "/" .. file end
+    local output, status = helper.run(("cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes " ..
+      "-days 2 -subj /CN=here -addext subjectAltName=IP:127.0.0.1 -keyout here.key -out here.pem"):format(directory))
+    assert.equal(0, status, output)
+    local seen, location = {}, { "/again" }
+    local function listen()
+      local server = desk.listen { tls = asking }
+      server.onupgrade = function(event)
+        local peer = event.request.tls.peer
+        seen[#seen + 1] = peer and peer.commonName or "nobody"
+        if location[#seen] then event:reject(302, { Location = location[#seen] }) end
+      end
+      return server
+    end
+    local server, other = listen(), listen()
+    location[2], location[3] = other.url, server.url
+    local ws = WebSocket(server.url, nil, { followRedirects = 3, tls =
+      { ca = asking.ca, cert = asking.cert, key = asking.key } })
+    local log = wire.record(ws)
+    wire.heard(log, "open")
+    assert.same({ "here", "here", "nobody", "nobody" }, seen)
+    ws:close()
+    wire.heard(log)
+  end)
+
   it("goes from ws to wss with the options for TLS it was given", function()
     local other = desk.listen { tls = tls }
     local _, log = connect(sends_to(function() return other.url end, {}))

@@ -39,6 +39,7 @@ typedef struct client_options {
 typedef struct trip {
   lw_redirect *redirect;
   lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
+  lw_tls_context *tls_elsewhere; /* the same, once another origin was seen */
   char *server_name;   /* of the first origin, or NULL */
   char *path;          /* the option: the whole trip goes over that Unix socket; or NULL */
   proxy_choice choice;
@@ -303,8 +304,8 @@ static void check_proxies(lua_State *L, client_options *options, lw_conn_way *wa
   way->proxy = check_proxy(L, options, url, way->path);
   more = options->redirects > 0 && options->choice == PROXY_OF_ENVIRONMENT;
   push_option(L, 4, "proxyTls");
-  way->proxy_tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": proxyTls", (way->proxy && way->proxy->secure) || more,
-                                       &way->proxy_name);
+  way->proxy_tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": proxyTls",
+                                       (way->proxy && way->proxy->secure) || more ? LW_TLS_FIRST : LW_TLS_UNUSED, &way->proxy_name);
 }
 
 /*
@@ -327,8 +328,8 @@ static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options 
   offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
   way->path = check_path(L, 4, url);
   push_option(L, 4, "tls");
-  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", offer->url->secure || options->redirects > 0,
-                                  &way->server_name);
+  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls",
+                                 url->secure || options->redirects > 0 ? LW_TLS_FIRST : LW_TLS_UNUSED, &way->server_name);
   check_proxies(L, options, way, url);
 }
 
@@ -336,6 +337,7 @@ static void free_trip(trip *t) {
   if (!t) return;
   lw_redirect_free(t->redirect);
   lw_tls_context_release(t->tls);
+  lw_tls_context_release(t->tls_elsewhere);
   lw_tls_context_release(t->proxy_tls);
   lw_proxy_clear(&t->proxy);
   free(t->proxy_name);
@@ -355,12 +357,17 @@ static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *
   size_t n;
   const char *url = lua_tolstring(L, 2, &n);
   int64_t deadline = lw_loop_clock(s->socket.target.box.host->loop) + options->settings.handshake_timeout;
+  int top = lua_gettop(L);
+  const char *unused;
   trip *t;
   if (options->redirects == 0) return;
   if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
   if (!t->redirect) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
   t->tls = lw_tls_context_hold(way->tls);
+  push_option(L, 4, "tls");
+  t->tls_elsewhere = lw_tls_context_hold(lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", LW_TLS_ELSEWHERE, &unused));
+  lua_settop(L, top);
   t->proxy_tls = lw_tls_context_hold(way->proxy_tls);
   t->choice = options->choice;
   keep_text(L, &t->server_name, way->server_name);
@@ -927,7 +934,8 @@ static int change_conn(socket_box *s, lw_conn *conn) {
   const lw_redirect *redirect = s->trip->redirect;
   lw_hub *hub = &s->socket.target.box.host->hub;
   lw_conn_settings settings = *lw_conn_settings_of(conn);
-  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? s->trip->tls : NULL};
+  lw_tls_context *tls = redirect->crossed ? s->trip->tls_elsewhere : s->trip->tls;
+  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? tls : NULL};
   int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
   int err = choose_again(s->trip, &way);
   lw_conn *next;

@@ -201,7 +201,7 @@ static const char *server_name_of(lua_State *L, int table, const char *what) {
   return name;
 }
 
-lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, int wanted, const char **server_name) {
+lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, lw_tls_use use, const char **server_name) {
   tls_values values = {.verify = 1, .session = 1};
   lw_tls_options options;
   lw_tls_pair pair = {NULL, NULL, NULL};
@@ -209,7 +209,7 @@ lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, i
   int top;
   index = lua_absindex(L, index);
   luaL_checkstack(L, 24, what);
-  lua_pushnil(L);
+  lua_settop(L, lua_gettop(L) + 2); /* for the two that are pushed */
   top = lua_gettop(L);
   memset(&options, 0, sizeof options);
   if (!lua_isnil(L, index) && !lua_istable(L, index))
@@ -217,21 +217,22 @@ lw_tls_context *lw_check_client_tls(lua_State *L, int index, const char *what, i
              lw_typename(L, index));
   lw_options_read(L, index, what, client_known, &values);
   *server_name = server_name_of(L, index, what);
-  if (*server_name) lua_replace(L, top);
+  if (*server_name) lua_replace(L, top - 1);
   if (lua_istable(L, index)) pair_of(L, index, what, &pair);
   options.insecure = !values.verify;
   options.no_resumption = !values.session;
   options.ca = string_of(L, index, what, "ca");
   options.pairs = &pair;
-  options.pair_count = pair.cert != NULL;
+  options.pair_count = pair.cert && use != LW_TLS_ELSEWHERE;
   options.min_version = min_version_of(L, index, what);
   options.ciphers = string_of(L, index, what, "ciphers");
   options.alpn = alpn_of(L, index, what);
-  if (wanted && options.insecure) warn_insecure(L);
-  if (wanted) context = push_context(L, what, &options);
-  else lua_pushnil(L);
-  lua_replace(L, top + 1);
-  lua_settop(L, top + 1);
+  if (use != LW_TLS_UNUSED && options.insecure) warn_insecure(L);
+  if (use != LW_TLS_UNUSED) {
+    context = push_context(L, what, &options);
+    lua_replace(L, top);
+  }
+  lua_settop(L, top);
   return context;
 }
 
