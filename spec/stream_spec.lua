@@ -265,6 +265,20 @@ describe("a stream through TLS", function()
     assert.same({ nil, "TLS", "the connection ended before the TLS handshake" }, { b:read() })
   end)
 
+  -- A proxy says goodbye in the middle of the server's handshake and keeps the line: nothing more comes
+  -- that could wake anybody, so the end has to be told with what came before it.
+  it("tells the end of the layer below at once, behind half a record of the one above", function()
+    local a, b = pair({ client() }, { server() })
+    assert.is_nil(shake(a, b))
+    a:cover(client())
+    a:write {}
+    b:write { "\22\3\3" }
+    b:done()
+    b:write {}
+    carry(b, a)
+    assert.same({ nil, "TLS", "the connection ended in the middle of the TLS handshake" }, { a:read() })
+  end)
+
   it("notices a byte changed at any place of a record", function()
     local a, b = pair()
     assert.is_nil(shake(a, b))

@@ -100,7 +100,7 @@ describe("a wss client #foreign", function()
   after_each(function()
     for _, server in ipairs(listening) do peer:ask("shut", { port = server.port }) end
     for _, each in ipairs(processes) do
-      each.input:close()
+      if each.input then each.input:close() end
       each.process:stop()
     end
     for _, ws in ipairs(clients) do ws:terminate() end -- what a failed test has left
@@ -414,6 +414,27 @@ describe("a wss client #foreign", function()
     ws:terminate()
     heard(log)
   end)
+
+  -- Each question for new keys wants an answer, and 600 000 of them would be 16 MB. What he leaves unread fills
+  -- the system's buffers first; then he is cut off, also where it is the layer below that he asks.
+  for _, case in ipairs {
+    { "a server", "wss://localhost:%d/" },
+    { "a proxy that has let us through", "wss://beyond.test/", "https://localhost:%d", "HTTP/1.1 200 OK\r\n\r\n" },
+  } do
+    it("cuts off " .. case[1] .. " that asks for new keys without end and never reads #slow", function()
+      local process = helper.peer(("exec python3 spec/peers/rekey_peer.py %s %s %s"):format(
+        helper.quote(certs:cert "good"), helper.quote(certs:key "good"), helper.quote(case[4] or "")))
+      processes[#processes + 1] = { process = process }
+      local port = foreign.await(function() return process:text():match "port (%d+)" end, "the peer")
+      local tls = { ca = certs:cert "root" }
+      local ws = lunawire.WebSocket(case[2]:format(port), nil,
+        { proxy = case[3] and case[3]:format(port) or false, proxyTls = tls, tls = tls, handshakeTimeout = 120000 })
+      clients[#clients + 1] = ws
+      local log = wire.record(ws)
+      foreign.await(function() return log.close end, "close", 120)
+      assert.same({ "error slow", "close 1006  unclean" }, log)
+    end)
+  end
 
   -- --- cut and held at every byte -----------------------------------------------------------------------------
 

@@ -46,6 +46,11 @@ static long receive(lw_loop *loop, int fd, unsigned char *bytes, size_t room) {
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : LW_ERR_SYS(errno);
 }
 
+/* Sealed and not gone, in all layers: the one next to the descriptor has answers of its own to give. */
+static size_t unread(const lw_stream *s) {
+  return lw_tls_output(s->tls)->length + (s->below ? lw_tls_output(s->below)->length : 0);
+}
+
 /* The descriptor's end: in the middle of a handshake it is a failure, with its own words. */
 static long read_end(lw_stream *s, long err) {
   lw_tls *layer = s->below && !lw_tls_is_ready(s->below) ? s->below : s->tls;
@@ -66,7 +71,7 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
     return got;
   }
   if (lw_tls_over(s->tls) < 0) return lw_tls_over(s->tls);
-  if (lw_tls_output(s->tls)->length > UNREAD_MAX) return LW_ERR_SLOW;
+  if (unread(s) > UNREAD_MAX) return LW_ERR_SLOW;
   if (!(between = lw_loop_receive(loop))) return LW_ERR_MEMORY;
   between += LW_TLS_HEAD; /* each layer writes before what it reads */
   cipher = s->below ? between + LW_TLS_HEAD : between;
@@ -77,7 +82,9 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
   *wire = (size_t)got;
   if (s->below) got = lw_tls_open(s->below, cipher, (size_t)got, between, LW_RECEIVE_SIZE + LW_TLS_HEAD);
   if (got < 0) return read_end(s, got);
-  return lw_tls_open(s->tls, between, (size_t)got, bytes, room);
+  got = lw_tls_open(s->tls, between, (size_t)got, bytes, room);
+  if (got == 0 && s->below && lw_tls_over(s->below) < 0) return read_end(s, lw_tls_over(s->below)); /* nothing will wake us */
+  return got;
 }
 
 /* ------------------------------------------------------------------ writing */
