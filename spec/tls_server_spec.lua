@@ -221,6 +221,24 @@ describe("a wss server #foreign", function()
     heard(log, 8)
   end)
 
+  it("shows another one that was written over the first, with as many bytes, at once", function()
+    local path = os.tmpname()
+    local function text(kind) return helper.read(certs:cert(kind)) .. helper.read(certs:key(kind)) end
+    local size = math.max(#text "good", #text "second")
+    local function write(kind)
+      local file = assert(io.open(path, "w"))
+      file:write(text(kind), ("\n"):rep(size - #text(kind))):close()
+    end
+    write "good"
+    local server = serve { cert = path }
+    assert.equal(digest "good", fine(visit(server)).peer)
+    write "second"
+    assert.equal(digest "good", fine(visit(server)).peer)
+    server:reload {}
+    assert.equal(digest "second", fine(visit(server)).peer)
+    os.remove(path)
+  end)
+
   -- --- resumption ---------------------------------------------------------------------------------------------
 
   for _, version in ipairs { "TLSv1.2", "TLSv1.3" } do

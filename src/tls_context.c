@@ -396,6 +396,16 @@ fail:
 
 /* ------------------------------------------------------------------- shelf */
 
+/* In nanoseconds: who renews a certificate may do so twice within a second, and with as many bytes. */
+static long long changed(const struct stat *status) {
+#ifdef __APPLE__
+  const struct timespec *time = &status->st_ctimespec;
+#else
+  const struct timespec *time = &status->st_ctim;
+#endif
+  return (long long)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
 /* Adds one option to the label; a file with what tells that it has changed. */
 static char *add_label(char *label, const lw_sys *sys, const char *text, int is_file) {
   struct stat status;
@@ -408,7 +418,7 @@ static char *add_label(char *label, const lw_sys *sys, const char *text, int is_
   memset(&status, 0, sizeof status);
   if (text && is_file && !is_pem(text)) sys->stat(text, &status);
   snprintf(longer + used, n + 100, "%s\n%zu:%s;%lld,%lld,%lld", used ? "" : "tls", n, text ? text : "-",
-           (long long)status.st_mtime, (long long)status.st_size, (long long)status.st_ino);
+           changed(&status), (long long)status.st_size, (long long)status.st_ino);
   return longer;
 }
 
