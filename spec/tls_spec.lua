@@ -151,6 +151,8 @@ describe("a wss client #foreign", function()
     { "a wildcard for all", "lone wildcard", says = "not for localhost but for *" },
     { "a wildcard within a label", "part wildcard", name = "foo.example.test", says = "not for foo.example.test" },
     { "a wildcard within a name", "inner wildcard", name = "a.example.test", says = "not for a.example.test" },
+    { "any name below one with a dot before it", "a", name = ".example.test",
+      says = "not for .example.test but for a.example.test" },
     { "a name of IDNA", "puny", name = "xn--bcher-kva.example.test" },
     { "a common name and nothing else", "CN only", says = "no subjectAltName" },
     { "a common name beside other names", "CN beside SAN", says = "not for localhost but for elsewhere.test" },

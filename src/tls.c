@@ -145,14 +145,23 @@ static void mismatch_text(const lw_tls *tls, const X509 *cert, char *text, size_
   else snprintf(text, size, "the certificate is for no host: it has no subjectAltName, and a common name does not count");
 }
 
+/* A name that begins with a dot is, to OpenSSL, any name below it; to us it is one that no certificate has. */
+static int is_for_nobody(const lw_tls *tls, X509_STORE_CTX *store) {
+  if (tls->peer[0] != '.' || X509_STORE_CTX_get_error_depth(store) > 0) return 0;
+  X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
+  return 1;
+}
+
 /* OpenSSL found fault with a certificate: the first reason is told. */
 static int note_fault(int good, X509_STORE_CTX *store) {
   SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
   lw_tls *tls = ssl ? SSL_get_ex_data(ssl, own_index) : NULL;
-  int error = X509_STORE_CTX_get_error(store);
+  int error;
   const X509 *cert = X509_STORE_CTX_get_current_cert(store);
   char what[LW_TLS_WHY / 2], subject[80] = "", issuer[80] = "", why[LW_TLS_WHY];
+  if (good && tls) good = !is_for_nobody(tls, store);
   if (good || !tls || tls->why) return good;
+  error = X509_STORE_CTX_get_error(store);
   snprintf(what, sizeof what, "%s", X509_verify_cert_error_string(error));
   if (cert && (error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH))
     mismatch_text(tls, cert, what, sizeof what);
