@@ -4,6 +4,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SLICES 64 /* in one write: 64 corks are 1 MiB */
@@ -21,6 +22,18 @@
 */
 #define UNREAD_MAX (4 * BATCH)
 
+/* A record is as long as a slice, or full: so many come of a batch. */
+#define RECORDS (SLICES + (int)(BATCH / LW_TLS_RECORD) + 1)
+
+/* The records of a batch: how many bytes must leave until each has gone, and what is in it. */
+typedef struct lw_stream_marks {
+  int first, count;
+  size_t gone; /* bytes that have left since it was sealed */
+  struct {
+    size_t end, plain;
+  } records[RECORDS];
+} lw_stream_marks;
+
 void lw_stream_cover(lw_stream *s, lw_tls *tls) {
   s->below = s->tls;
   s->tls = tls;
@@ -29,6 +42,7 @@ void lw_stream_cover(lw_stream *s, lw_tls *tls) {
 void lw_stream_clear(lw_stream *s) {
   lw_tls_free(s->tls);
   lw_tls_free(s->below);
+  free(s->marks);
   memset(s, 0, sizeof *s);
 }
 
@@ -118,36 +132,77 @@ static int drain(lw_loop *loop, int fd, lw_buf *out, size_t *wire) {
   return verdict;
 }
 
-/* From the head of the slices, at most BATCH bytes. Returns how many, or a negative lw_err. */
-static long seal(lw_tls *tls, const lw_slice *slices, int count) {
-  size_t total = 0, sealed = 0;
-  int err;
-  for (int i = 0; i < count && total < BATCH; i++) total += slices[i].n;
-  if (total > BATCH) total = BATCH;
-  err = total > 0 ? lw_tls_reserve(tls, total) : 0;
-  for (int i = 0; err == 0 && sealed < total; i++) {
-    size_t n = slices[i].n < total - sealed ? slices[i].n : total - sealed;
-    err = lw_tls_seal(tls, slices[i].bytes, n);
-    sealed += n;
-  }
-  return err < 0 ? err : (long)total;
+/* The queue that goes to the descriptor. */
+static lw_buf *lowest(const lw_stream *s) {
+  return lw_tls_output(s->below ? s->below : s->tls);
 }
 
 /* What the upper layer has to send goes into the lower one. 0 or a negative lw_err. */
 static int pass_down(lw_stream *s, lw_loop *loop) {
   lw_buf *out = lw_tls_output(s->tls);
-  lw_slice slices[SLICES];
-  while (out->length > 0) {
-    long n = seal(s->below, slices, lw_buf_slices(out, slices, SLICES));
-    if (n < 0) return (int)n;
-    lw_buf_consume(out, &loop->pool, (size_t)n);
+  int err = out->length > 0 ? lw_tls_reserve(s->below, out->length) : 0;
+  while (err == 0 && out->length > 0) {
+    lw_slice slice;
+    lw_buf_slices(out, &slice, 1);
+    err = lw_tls_seal(s->below, slice.bytes, slice.n);
+    lw_buf_consume(out, &loop->pool, slice.n);
   }
-  return 0;
+  return err;
+}
+
+/* One record, through all layers. 0 or a negative lw_err. */
+static int seal_record(lw_stream *s, lw_loop *loop, const unsigned char *bytes, size_t n, lw_stream_marks *marks) {
+  int err = lw_tls_seal(s->tls, bytes, n);
+  if (err == 0 && s->below) err = pass_down(s, loop);
+  marks->records[marks->count].end = lowest(s)->length;
+  marks->records[marks->count++].plain = n;
+  return err;
+}
+
+/* A batch from the head of the slices. 0 or a negative lw_err. */
+static int seal(lw_stream *s, lw_loop *loop, const lw_slice *slices, int count, lw_stream_marks *marks) {
+  size_t total = 0;
+  int err;
+  for (int i = 0; i < count && total < BATCH; i++) total += slices[i].n;
+  if (total > BATCH) total = BATCH;
+  err = total > 0 ? lw_tls_reserve(s->tls, total) : 0;
+  s->in_flight = total;
+  for (int i = 0; err == 0 && total > 0; i++) {
+    for (size_t at = 0, n; err == 0 && at < slices[i].n && total > 0; at += n, total -= n) {
+      n = slices[i].n - at < total ? slices[i].n - at : total;
+      if (n > LW_TLS_RECORD) n = LW_TLS_RECORD;
+      err = seal_record(s, loop, slices[i].bytes + at, n, marks);
+    }
+  }
+  return err;
+}
+
+/* So many bytes have left: what was in the records that are whole among them. */
+static size_t count_gone(lw_stream_marks *marks, size_t n) {
+  size_t plain = 0;
+  marks->gone += n;
+  while (marks->first < marks->count && marks->records[marks->first].end <= marks->gone)
+    plain += marks->records[marks->first++].plain;
+  return plain;
+}
+
+/* What has gone of the batch; of the rest the marks are kept, those on the stack in a copy. */
+static size_t settle(lw_stream *s, lw_stream_marks *fresh, size_t wire, int all) {
+  lw_stream_marks *marks = s->marks ? s->marks : fresh;
+  size_t taken = all ? s->in_flight : marks ? count_gone(marks, wire) : 0;
+  s->in_flight -= taken;
+  if (s->in_flight == 0) {
+    free(s->marks);
+    s->marks = NULL;
+  } else if (fresh && (s->marks = malloc(sizeof *fresh))) {
+    memcpy(s->marks, fresh, sizeof *fresh);
+  }
+  return taken;
 }
 
 int lw_stream_write(lw_stream *s, lw_loop *loop, int fd, const lw_slice *slices, int count, size_t *taken, size_t *wire) {
-  long sealed = 0;
-  int verdict, err = 0;
+  lw_stream_marks marks = {.count = 0};
+  int verdict, err, fresh = 0;
   *taken = *wire = 0;
   if (!s->tls) {
     if (count == 0) return LW_STREAM_WENT;
@@ -156,15 +211,15 @@ int lw_stream_write(lw_stream *s, lw_loop *loop, int fd, const lw_slice *slices,
     return verdict;
   }
   err = lw_tls_shake(s->tls);
-  if (err == 0 && s->in_flight == 0 && lw_tls_is_ready(s->tls)) sealed = seal(s->tls, slices, count);
-  if (sealed > 0) s->in_flight = (size_t)sealed;
-  if (err == 0 && sealed < 0) err = (int)sealed;
   if (err == 0 && s->below) err = pass_down(s, loop);
-  verdict = drain(loop, fd, lw_tls_output(s->below ? s->below : s->tls), wire);
+  if (err == 0 && s->in_flight == 0 && lw_tls_is_ready(s->tls)) {
+    fresh = 1;
+    err = seal(s, loop, slices, count, &marks);
+  }
+  verdict = drain(loop, fd, lowest(s), wire);
+  *taken = settle(s, fresh ? &marks : NULL, *wire, err == 0 && verdict == LW_STREAM_WENT);
   if (err < 0) return err;
   if (verdict != LW_STREAM_WENT) return verdict;
-  *taken = s->in_flight;
-  s->in_flight = 0;
   return lw_tls_is_ready(s->tls) || count == 0 ? LW_STREAM_WENT : LW_STREAM_WAITS;
 }
 

@@ -24,7 +24,8 @@
 typedef struct lw_stream {
   lw_tls *tls;      /* next to the owner; NULL: plain */
   lw_tls *below;    /* next to the descriptor; NULL: `tls` is */
-  size_t in_flight; /* plain bytes that are sealed and have not all gone */
+  size_t in_flight; /* plain bytes that are sealed and were not said to be taken */
+  struct lw_stream_marks *marks; /* where their records end; NULL: they are taken when all have gone */
 } lw_stream;
 
 /* Puts TLS between the descriptor (or what is there already) and the owner; takes it over. */
@@ -51,7 +52,7 @@ typedef enum lw_stream_verdict {
 
 /*
 ** Writes from the head of what the owner has to say. *taken bytes of it have gone to the
-** system and may be forgotten; the rest must be offered again, unchanged and from the same
+** system and may be forgotten (through TLS: whole records, for of others the peer sees nothing); the rest must be offered again, unchanged and from the same
 ** place. *wire: bytes given to the descriptor. Returns a verdict, or LW_ERR_SYS (the system
 ** will never take more), LW_ERR_TLS or LW_ERR_MEMORY. With nothing to say it sends what the
 ** layers themselves have to.

@@ -20,7 +20,6 @@
 
 #define NAMES_TOLD 120 /* bytes of a certificate's names in a message */
 #define OVERHEAD 64    /* bytes a record adds: 22 in TLS 1.3, at most 85 in CBC modes of 1.2 (then a chunk more is made) */
-#define RECORD 16064   /* payload of a full record, see RECORD_MAX in tls_context.c */
 
 struct lw_tls {
   SSL *ssl;
@@ -378,7 +377,7 @@ int lw_tls_over(const lw_tls *tls) {
 }
 
 int lw_tls_reserve(lw_tls *tls, size_t n) {
-  return lw_buf_reserve(&tls->out, tls->pool, n + (n / RECORD + 1) * OVERHEAD) ? 0 : LW_ERR_MEMORY;
+  return lw_buf_reserve(&tls->out, tls->pool, n + (n / LW_TLS_RECORD + 1) * OVERHEAD) ? 0 : LW_ERR_MEMORY;
 }
 
 int lw_tls_seal(lw_tls *tls, const void *plain, size_t n) {

@@ -37,7 +37,7 @@ void lw_tls_free(lw_tls *tls); /* NULL is fine */
 long lw_tls_open(lw_tls *tls, const unsigned char *cipher, size_t n, unsigned char *plain, size_t room);
 /* What will be told when it is opened again: LW_ERR_EOF, a failure, or 0. */
 int lw_tls_over(const lw_tls *tls);
-/* Seals n bytes into the queue. Only when lw_tls_is_ready. 0, LW_ERR_TLS or LW_ERR_MEMORY. */
+/* Seals n bytes into the queue, up to LW_TLS_RECORD of them in one record. Only when lw_tls_is_ready. 0, LW_ERR_TLS or LW_ERR_MEMORY. */
 int lw_tls_seal(lw_tls *tls, const void *plain, size_t n);
 /* Makes room in the queue for what is sealed next: n bytes in some records. 0 or LW_ERR_MEMORY. */
 int lw_tls_reserve(lw_tls *tls, size_t n);

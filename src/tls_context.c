@@ -22,9 +22,6 @@
 #define SESSIONS 64   /* kept to resume, of all peers together: a client talks to few */
 #define ALPN_MAX 255  /* bytes of the list: far more than there are protocols for a WebSocket */
 
-/* Records no longer than this fill one cork of the queue, overhead and all (OpenSSL: at most 320). */
-#define RECORD_MAX (16 * 1024 - 320)
-
 typedef struct kept_session {
   char *peer; /* NULL: a free place */
   SSL_SESSION *session;
@@ -300,7 +297,7 @@ static int set_rules(lw_tls_context *context, const lw_tls_options *options, cha
   SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
-  SSL_CTX_set_max_send_fragment(ssl, RECORD_MAX);
+  SSL_CTX_set_max_send_fragment(ssl, (long)LW_TLS_RECORD);
   if (options->no_resumption) SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
   if (options->no_resumption && options->server) SSL_CTX_set_num_tickets(ssl, 0);
   if (options->server) {

@@ -16,6 +16,9 @@
 
 #define LW_TLS_WHY 400 /* room for what went wrong, in words, NUL included */
 
+/* Plain bytes in a full record: with its overhead (OpenSSL: at most 320) it fills one cork of the queue. */
+#define LW_TLS_RECORD ((size_t)16 * 1024 - 320)
+
 /* A certificate with its key: names of files, or PEM text. */
 typedef struct lw_tls_pair {
   const char *cert;       /* the certificate, then those of its issuers; NULL: none */
