@@ -115,7 +115,8 @@ describe("a stream through TLS", function()
   local SIZES = { 0, 1, 5, 125, 1400, 16063, 16064, 16065, 16384, 32768, 65535, 65536, 65537, 200000 }
 
   for _, size in ipairs { false, 1, 2, 7, 1000, 16384 } do
-    it(("shakes hands and carries any length, received %s"):format(size and ("%d bytes at a time"):format(size) or "whole"),
+    it(("shakes hands and carries any length, received %s"):format(
+      size and ("%d bytes at a time%s"):format(size, size < 1000 and " #slow" or "") or "whole"),
       function()
         local a, b = pair()
         assert.is_nil(shake(a, b, size))
@@ -129,7 +130,7 @@ describe("a stream through TLS", function()
       end)
   end
 
-  it("does so in two layers, the second begun when the first is through", function()
+  it("does so in two layers, the second begun when the first is through #slow", function()
     for _, size in ipairs { false, 7, 1000 } do
       local a, b = pair()
       assert.is_nil(shake(a, b, size))
@@ -239,7 +240,7 @@ describe("a stream through TLS", function()
   end)
 
   for _, version in ipairs { "TLS 1.3", "TLS 1.2" } do
-    it(("fails wherever the handshake is cut, in words (%s)"):format(version), function()
+    it(("fails wherever the handshake is cut, in words (%s) #slow"):format(version), function()
       -- all that a good server says, and when the client asks for it
       local options = version == "TLS 1.2" and { ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256" } or {}
       options.tls13 = version == "TLS 1.3"
@@ -290,7 +291,7 @@ describe("a stream through TLS", function()
     assert.same({ nil, "TLS", "the connection ended in the middle of the TLS handshake" }, { a:read() })
   end)
 
-  it("notices a byte changed at any place of a record", function()
+  it("notices a byte changed at any place of a record #slow", function()
     local a, b = pair()
     assert.is_nil(shake(a, b))
     assert.equal("x", pass(a, b, "x"))

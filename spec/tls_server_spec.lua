@@ -46,12 +46,13 @@ describe("a wss server #foreign", function()
     for name, value in pairs(more or {}) do options[name] = value end
     local server = lunawire.WebSocketServer(options)
     servers[#servers + 1] = server
-    local log = setmetatable({}, { __index = { requests = {} } })
+    local log = setmetatable({}, { __index = { requests = {}, errors = {} } })
     function server.onconnection(event)
       log[#log + 1] = "connection"
       log.requests[#log.requests + 1] = event.request
     end
     function server.onmessage(event) event.target:send(event.data, event.binary and "binary" or nil) end
+    function server.onerror(event) log.errors[#log.errors + 1] = event end
     function server.onsocketclose(event) log[#log + 1] = wire.words(event) end
     function server.onsocketerror(event) log[#log + 1] = wire.words(event) end
     return server, log
@@ -113,11 +114,12 @@ describe("a wss server #foreign", function()
   local ANY = "ALL:@SECLEVEL=0"
 
   -- name; tls: the server's options; client: tls_peer.py's; version, cipher, alpn: agreed on; fails: what
-  -- the client hears, in OpenSSL's words; commonName: of the client's certificate, as the request tells.
+  -- the client hears, in OpenSSL's words; told: what the server's onerror hears; commonName: of the client's
+  -- certificate, as the request tells.
   local rows = {
     { "TLS 1.3", version = "TLSv1.3" },
     { "TLS 1.2", client = { max = "TLSv1.2" }, version = "TLSv1.2" },
-    { "TLS 1.1", client = { min = "TLSv1.1", max = "TLSv1.1", ciphers = ANY }, fails = "PROTOCOL_VERSION" },
+    { "TLS 1.1", client = { min = "TLSv1.1", max = "TLSv1.1", ciphers = ANY }, fails = "PROTOCOL_VERSION", told = "no TLS version in common" },
     { "TLS 1.0", client = { min = "TLSv1", max = "TLSv1", ciphers = ANY }, fails = "PROTOCOL_VERSION" },
     { "TLS 1.2 where 1.3 is demanded", tls = { minVersion = "TLSv1.3" },
       client = { max = "TLSv1.2" }, fails = "PROTOCOL_VERSION" },
@@ -133,15 +135,17 @@ describe("a wss server #foreign", function()
     { "nothing by ALPN" },
     { "no server's name", client = { name = false } },
     { "an unknown server's name", client = { name = "elsewhere.test", ca = false } },
-    { "who trusts somebody else", client = { ca = "stranger" }, fails = "CERTIFICATE_VERIFY_FAILED" },
+    { "who trusts somebody else", client = { ca = "stranger" }, fails = "CERTIFICATE_VERIFY_FAILED",
+      told = "does not trust the issuer of our certificate" },
     { "a client certificate that nobody asked for", client = { cert = "client" } },
     { "a good client certificate", tls = MUTUAL, client = { cert = "client" }, commonName = "Alice" },
     { "a good client certificate in TLS 1.2", tls = MUTUAL, client = { cert = "client", max = "TLSv1.2" }, commonName = "Alice" },
-    { "no client certificate", tls = MUTUAL, fails = "CERTIFICATE_REQUIRED" },
+    { "no client certificate", tls = MUTUAL, fails = "CERTIFICATE_REQUIRED", told = "the client showed no certificate" },
     { "no client certificate in TLS 1.2", tls = MUTUAL, client = { max = "TLSv1.2" }, fails = "HANDSHAKE_FAILURE" },
     { "a client certificate of an unknown authority", tls = MUTUAL, client = { cert = "unknown client" }, fails = "UNKNOWN_CA" },
     { "the same in TLS 1.2", tls = MUTUAL, client = { cert = "unknown client", max = "TLSv1.2" }, fails = "UNKNOWN_CA" },
-    { "an expired client certificate", tls = MUTUAL, client = { cert = "expired client" }, fails = "CERTIFICATE_EXPIRED" },
+    { "an expired client certificate", tls = MUTUAL, client = { cert = "expired client" }, fails = "CERTIFICATE_EXPIRED",
+      told = "certificate has expired (depth 0, CN=" },
     { "a server's certificate as a client's", tls = MUTUAL, client = { cert = "server as client" }, fails = "CERTIFICATE" },
     { "no client certificate where it is optional", tls = { requestCert = "optional", ca = "root" } },
     { "a good client certificate where it is optional", tls = { requestCert = "optional", ca = "root" },
@@ -164,6 +168,11 @@ describe("a wss server #foreign", function()
         assert.matches(row.fails, tostring(seen.failure))
         assert.is_nil(seen.head)
         assert.same({}, log)
+        wire.await(function() return log.errors[1] end, "the server's error event")
+        assert.equal("tls", log.errors[1].code)
+        assert.matches("^connection from 127%.0%.0%.1:%d+: .", log.errors[1].message)
+        assert.is_truthy(log.errors[1].message:find(row.told or "", 1, true), log.errors[1].message)
+        assert.equal(1, #log.errors)
       else
         fine(seen)
         heard(log, 2)
@@ -351,6 +360,11 @@ describe("a wss server #foreign", function()
       assert.equal("end", said.ending)
     end
     assert.same({}, log)
+    assert.equal(3, #log.errors)
+    assert.matches("the client does not speak TLS: it sent an HTTP request", log.errors[3].message)
+    wire.connect(server.port):close() -- who says nothing, a health check perhaps, is no error
+    wire.settle()
+    assert.equal(3, #log.errors)
     fine(visit(server))
   end)
 

@@ -122,6 +122,7 @@ static const char *const texts[] = {
     [-LW_ERR_PROXY_EOF] = "the proxy ended the connection before it was through",
 
     [-LW_ERR_TLS] = "the TLS connection failed",
+    [-LW_ERR_UNREAD] = "the other side asks TLS for answers that it does not read",
 };
 
 /* strerror itself may share one buffer between threads. */

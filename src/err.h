@@ -115,7 +115,8 @@ typedef enum lw_err {
   LW_ERR_PROXY_REPLY = -153,   /* SOCKS5: it has not come through; why, in words where it was */
   LW_ERR_PROXY_EOF = -154,     /* the proxy ended the connection before it was through */
 
-  LW_ERR_TLS = -160            /* TLS failed; in words where it did */
+  LW_ERR_TLS = -160,           /* TLS failed; in words where it did */
+  LW_ERR_UNREAD = -161         /* it asks TLS for answers and does not read them */
 } lw_err;
 
 /* errno and getaddrinfo codes in the same int: below every lw_err. */

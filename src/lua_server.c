@@ -532,7 +532,29 @@ static int deliver_connection(lua_State *L, lw_conn *conn) {
   return called;
 }
 
+/* A guest with whom TLS failed got no answer that says why: the server's onerror hears of him, unless he said nothing. */
+static int deliver_failure(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
+  const lw_server *server = lw_conn_seat(conn)->server;
+  const server_box *s = server ? lw_server_owner(server) : NULL;
+  int top = lua_gettop(L), called = 0;
+  if (!s || event->error != LW_ERR_TLS || lw_conn_received(conn) == 0) return 0;
+  lw_box_push(L, &s->target.box);
+  if (lw_target_wants(L, top + 1, LW_ON_ERROR)) {
+    lw_event_push(L, LW_ON_ERROR, 0, top + 1, 2);
+    lw_socket_push_peer(L, conn);
+    lua_pushstring(L, event->why ? event->why : lw_strerror(event->error));
+    lua_concat(L, 2);
+    lua_setfield(L, -2, "message");
+    lua_pushliteral(L, "tls");
+    lua_setfield(L, -2, "code");
+    called = lw_target_deliver(L, top + 1, LW_ON_ERROR);
+  }
+  lua_settop(L, top);
+  return called;
+}
+
 int lw_lua_server_guest(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
+  if (event->kind == LW_CONN_FAILED) return deliver_failure(L, conn, event);
   if (event->kind == LW_CONN_REQUEST) return deliver_request(L, conn);
   if (event->kind == LW_CONN_OPENED && lw_conn_seat(conn)->server) return deliver_connection(L, conn);
   if (event->kind == LW_CONN_OPENED) lw_guest_drop(L, conn); /* the server is gone: nobody's socket */

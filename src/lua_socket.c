@@ -770,7 +770,7 @@ static const char *error_code(int err) {
   if (LW_IS_GAI(err) || err == LW_ERR_NO_ADDRESS) return "dns";
   if (LW_IS_SYS(err)) return LW_ERRNO(err) == ECONNREFUSED ? "refused" : LW_ERRNO(err) == ETIMEDOUT ? "timeout" : "network";
   if (err == LW_ERR_TIMEOUT || err == LW_ERR_STALL) return "timeout";
-  if (err == LW_ERR_SLOW) return "slow";
+  if (err == LW_ERR_SLOW || err == LW_ERR_UNREAD) return "slow";
   if (err == LW_ERR_ABORTED) return "aborted";
   if (err == LW_ERR_MEMORY || err == LW_ERR_RANDOM) return "memory";
   if (err <= LW_ERR_HTTP_START && err >= LW_ERR_EOF) return "http";
@@ -798,17 +798,18 @@ static void push_place(lua_State *L, const socket_box *s, const lw_conn *conn, i
   lua_pop(L, 2);
 }
 
+void lw_socket_push_peer(lua_State *L, const lw_conn *conn) {
+  char address[LW_ADDRESS_TEXT];
+  unsigned port = lw_conn_address(conn, address);
+  if (!*address) lua_pushliteral(L, "connection over a Unix socket: ");
+  else lua_pushfstring(L, strchr(address, ':') ? "connection from [%s]:%d: " : "connection from %s:%d: ", address, (int)port);
+}
+
 /* Stack: …, target, event. The message says what was tried, on what, and why it failed. */
 static void set_message(lua_State *L, const socket_box *s, lw_conn *conn, int target, const lw_conn_event *event) {
   const lw_http_head *head = lw_conn_head(conn);
-  char address[LW_ADDRESS_TEXT];
-  if (s->socket.server_side) {
-    unsigned port = lw_conn_address(conn, address);
-    if (!*address) lua_pushliteral(L, "connection over a Unix socket: ");
-    else lua_pushfstring(L, strchr(address, ':') ? "connection from [%s]:%d: " : "connection from %s:%d: ", address, (int)port);
-  } else {
-    push_place(L, s, conn, target);
-  }
+  if (s->socket.server_side) lw_socket_push_peer(L, conn);
+  else push_place(L, s, conn, target);
   if (event->error == LW_ERR_STATUS && head) {
     push_refusal(L, s, head);
   } else if (event->error == LW_ERR_EOF) {

@@ -62,5 +62,8 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event);
 /* After LW_CONN_ENDED: the socket lets go of its connection, which is freed. */
 void lw_socket_end(lua_State *L, lw_conn *conn);
 
+/* Pushes "connection from 192.0.2.1:50000: ", the beginning of what is said of a server's connection. */
+void lw_socket_push_peer(lua_State *L, const lw_conn *conn);
+
 #pragma GCC visibility pop
 #endif

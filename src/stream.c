@@ -85,7 +85,7 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
     return got;
   }
   if (lw_tls_over(s->tls) < 0) return lw_tls_over(s->tls);
-  if (unread(s) > UNREAD_MAX) return LW_ERR_SLOW;
+  if (unread(s) > UNREAD_MAX) return LW_ERR_UNREAD;
   if (!(between = lw_loop_receive(loop))) return LW_ERR_MEMORY;
   between += LW_TLS_HEAD; /* each layer writes before what it reads */
   cipher = s->below ? between + LW_TLS_HEAD : between;
@@ -201,7 +201,7 @@ static size_t settle(lw_stream *s, lw_stream_marks *fresh, size_t wire, int all)
 }
 
 int lw_stream_write(lw_stream *s, lw_loop *loop, int fd, const lw_slice *slices, int count, size_t *taken, size_t *wire) {
-  lw_stream_marks marks = {.count = 0};
+  lw_stream_marks marks; /* filled only where there is TLS */
   int verdict, err, fresh = 0;
   *taken = *wire = 0;
   if (!s->tls) {
@@ -210,6 +210,8 @@ int lw_stream_write(lw_stream *s, lw_loop *loop, int fd, const lw_slice *slices,
     *wire = *taken;
     return verdict;
   }
+  marks.first = marks.count = 0;
+  marks.gone = 0;
   err = lw_tls_shake(s->tls);
   if (err == 0 && s->below) err = pass_down(s, loop);
   if (err == 0 && s->in_flight == 0 && lw_tls_is_ready(s->tls)) {

@@ -37,7 +37,7 @@ void lw_stream_clear(lw_stream *s);
 ** One read of the descriptor, by way of the loop's receive buffer if there is TLS; `bytes`
 ** may be the beginning of that buffer. `room` is at least LW_STREAM_MOST then, any without.
 ** Returns the plain bytes got; 0: none for now; LW_ERR_EOF: no more will come;
-** LW_ERR_SYS, LW_ERR_MEMORY, LW_ERR_SLOW (he asks and does not read), LW_ERR_TLS (see
+** LW_ERR_SYS, LW_ERR_MEMORY, LW_ERR_UNREAD (he asks and does not read), LW_ERR_TLS (see
 ** lw_stream_why). *wire: bytes off the descriptor.
 */
 long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, size_t room, size_t *wire);

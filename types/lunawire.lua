@@ -135,7 +135,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field userAgent? string
 ---@field family? 4|6 nil: both, tried side by side (RFC 8305)
 ---@field path? string of a Unix socket to connect to; the URL then only says what is asked for there
----@field followRedirects? integer 0: a redirect is a refusal; n: at most n are followed, never from wss to ws; Authorization, Cookie and the URL's credentials do not cross to another origin, other headers and `tls.cert` do
+---@field followRedirects? integer 0: a redirect is a refusal; n: at most n are followed, never from wss to ws; Authorization, Cookie and the URL's credentials and `tls.cert` do not cross to another origin, other headers do
 ---@field proxy? string|false a URL (http, https, socks5); false: none; nil: what http_proxy, https_proxy, all_proxy, no_proxy say (docs/proxy.md)
 ---@field proxyTls? lunawire.ClientTls with an https proxy itself
 ---@field tls? lunawire.ClientTls for wss; it is the URL that asks for TLS
@@ -247,7 +247,7 @@ function UpgradeEvent:accept() end
 ---@field ondrain? fun(event: lunawire.Event)
 ---@field onsocketerror? fun(event: lunawire.ErrorEvent)
 ---@field onsocketclose? fun(event: lunawire.CloseEvent)
----@field onerror? fun(event: lunawire.ErrorEvent)
+---@field onerror? fun(event: lunawire.ErrorEvent) guests wait that cannot be let in (`code` "system"); TLS failed with one who said something (`code` "tls")
 ---@field onclose? fun(event: lunawire.Event) once, after the last socket's `close`
 ---@operator len: integer
 local WebSocketServer = {}

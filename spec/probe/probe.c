@@ -37,7 +37,7 @@ static const struct {
     NAME(PROXY_HTTP), NAME(PROXY_SIZE), NAME(PROXY_EXTRA), NAME(PROXY_SOCKS),
     NAME(PROXY_AUTH), NAME(PROXY_METHOD), NAME(PROXY_PASSWORD), NAME(PROXY_REPLY),
     NAME(PROXY_EOF),
-    NAME(TLS),
+    NAME(TLS),           NAME(UNREAD),
 };
 
 #define NAME_COUNT (sizeof names / sizeof *names)
