@@ -80,6 +80,16 @@ void lw_own_file(lua_State *L) {
   lua_pop(L, 1);
 }
 
+void *lw_guard_push(lua_State *L, size_t size, lua_CFunction gc) {
+  void *memory = lua_newuserdatauv(L, size, 0);
+  memset(memory, 0, size);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return memory;
+}
+
 void lw_push_error(lua_State *L, const char *name, const char *message) {
   luaL_checkstack(L, 6, "error object");
   lua_createtable(L, 0, 3);

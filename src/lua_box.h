@@ -79,6 +79,12 @@ void *lw_box_test(lua_State *L, int index);
 /* The same, raising TypeError "<class> expected, got …". */
 void *lw_box_check(lua_State *L, int index, const char *name);
 
+/*
+** Pushes zeroed memory that `gc` clears when it is collected: for what a function acquires
+** and needs no longer than it runs, though it may raise.
+*/
+void *lw_guard_push(lua_State *L, size_t size, lua_CFunction gc);
+
 /* Pushes an error object: `name` as in the browser, `message`, and the nearest place outside the library's own files. */
 void lw_push_error(lua_State *L, const char *name, const char *message);
 /* The file of the Lua function that called the running one is the library's own. */

@@ -12,6 +12,7 @@
 #include "lua_check.h"
 #include "lua_guest.h"
 #include "lua_option.h"
+#include "lua_settings.h"
 #include "lua_socket.h"
 #include "lua_tls.h"
 
@@ -41,14 +42,14 @@ static server_box *check_server(lua_State *L) {
 /* ----------------------------------------------------------------- options */
 
 typedef struct server_options {
-  lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
+  lw_conn_settings settings; /* first: see LW_SETTINGS */
   int port, backlog, reuse_port;
   size_t max_connections;
   lw_heartbeat_settings heartbeat;
 } server_options;
 
 static const lw_option known[] = {
-    LW_SOCKET_OPTIONS,
+    LW_SETTINGS,
     {"port", LW_OPTION_INT, offsetof(server_options, port), 0, 65535},
     {"backlog", LW_OPTION_INT, offsetof(server_options, backlog), 1, 65535},
     {"reusePort", LW_OPTION_BOOLEAN, offsetof(server_options, reuse_port), 0, 0},
@@ -113,7 +114,7 @@ static lw_strings *strings_option(lua_State *L, const char *name, int tokens) {
 
 static void default_settings(server_options *options) {
   memset(options, 0, sizeof *options);
-  lw_socket_default_settings(&options->settings);
+  lw_settings_default(&options->settings);
   options->settings.limits.max_payload = 1024 * 1024;
   options->settings.max_buffered = 16 * 1024 * 1024;
   options->heartbeat.interval = INT64_C(30000000000);

@@ -12,48 +12,19 @@
 
 #include "http.h"
 #include "lua_check.h"
-#include "lua_tls.h"
-#include "proxy.h"
+#include "lua_client.h"
+#include "lua_option.h"
 #include "redirect.h"
 #include "server.h"
-#include "url.h"
 
 #define CLASS "WebSocket"
-
-/* Where the proxy comes from. */
-typedef enum proxy_choice {
-  PROXY_OF_ENVIRONMENT, /* for each URL the variables name one, or none */
-  PROXY_OF_OPTION,      /* one for all */
-  PROXY_NONE
-} proxy_choice;
-
-/* What a client's constructor fills before there is a connection. */
-typedef struct client_options {
-  lw_conn_settings settings; /* first: see LW_SOCKET_OPTIONS */
-  int family;
-  int redirects;
-  proxy_choice choice;
-} client_options;
-
-/* What a client takes along that goes where servers send it. */
-typedef struct trip {
-  lw_redirect *redirect;
-  lw_tls_context *tls; /* for whenever a URL is wss; a reference of its own */
-  lw_tls_context *tls_elsewhere; /* the same, once another origin was seen */
-  char *server_name;   /* of the first origin, or NULL */
-  char *path;          /* the option: the whole trip goes over that Unix socket; or NULL */
-  proxy_choice choice;
-  lw_proxy proxy;      /* the option, if that is the choice */
-  lw_tls_context *proxy_tls;
-  char *proxy_name;    /* whom its certificate must name; or NULL */
-} trip;
 
 /* A socket as it lies in its userdata. */
 typedef struct socket_box {
   lw_lua_socket socket;
   lua_Integer written, sent; /* of a connection that has ended */
   char *protocol; /* of a connection that has ended; NULL: none */
-  trip *trip;            /* client with followRedirects, else NULL */
+  lw_trip *trip;         /* client with followRedirects, else NULL */
   int unfollowed;        /* why the last redirect was not followed, or 0 */
   unsigned char opened;
   unsigned char moved; /* LW_SOCKET_URL is to be that of the trip */
@@ -68,20 +39,6 @@ enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_B
 #define SOCKET_EVENTS                                                                             \
   (1u << LW_ON_OPEN | 1u << LW_ON_MESSAGE | 1u << LW_ON_ERROR | 1u << LW_ON_CLOSE | 1u << LW_ON_PING | \
    1u << LW_ON_PONG | 1u << LW_ON_DRAIN)
-
-void lw_socket_default_settings(lw_conn_settings *settings) {
-  memset(settings, 0, sizeof *settings);
-  settings->limits.max_payload = 16 * 1024 * 1024;
-  settings->limits.max_fragments = 131072;
-  settings->high_water = 1024 * 1024;
-  settings->max_buffered = 64 * 1024 * 1024;
-  settings->handshake_timeout = INT64_C(10000000000);
-  settings->close_timeout = INT64_C(5000000000);
-  settings->max_header_size = 16 * 1024;
-  settings->max_header_count = 100;
-  settings->no_delay = 1;
-  settings->family = AF_UNSPEC;
-}
 
 /* ---------------------------------------------------------------- checking */
 
@@ -109,296 +66,32 @@ static int ready_state(const lw_lua_socket *s) {
 
 /* ------------------------------------------------------------- constructor */
 
-static const lw_option client_known[] = {
-    LW_SOCKET_OPTIONS,
-    {"family", LW_OPTION_INT, offsetof(client_options, family), 4, 6},
-    {"path", LW_OPTION_OTHER, 0, 0, 0},
-    {"headers", LW_OPTION_OTHER, 0, 0, 0},
-    {"origin", LW_OPTION_OTHER, 0, 0, 0},
-    {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
-    {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
-    {"proxy", LW_OPTION_OTHER, 0, 0, 0},
-    {"proxyTls", LW_OPTION_OTHER, 0, 0, 0},
-    {"tls", LW_OPTION_OTHER, 0, 0, 0},
-    {"followRedirects", LW_OPTION_INT, offsetof(client_options, redirects), 0, LW_REDIRECTS_MOST},
-    {NULL, LW_OPTION_OTHER, 0, 0, 0}};
-
-/* A parsed URL that is needed only while the constructor runs: its memory goes with the userdata. */
-static int url_gc(lua_State *L) {
-  lw_url_clear(lua_touserdata(L, 1));
-  return 0;
-}
-
-static lw_url *push_url(lua_State *L) {
-  lw_url *url = lua_newuserdatauv(L, sizeof *url, 0);
-  memset(url, 0, sizeof *url);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, url_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  return url;
-}
-
-/* The URL at `index`, parsed; pushes what owns it. */
-static const lw_url *check_url(lua_State *L, int index) {
-  size_t n;
-  const char *text;
-  lw_url *url = push_url(L);
-  int err;
-  if (lua_type(L, index) != LUA_TSTRING)
-    lw_raise(L, "SyntaxError", CLASS ": a URL expected, got %s", lw_typename(L, index));
-  text = lua_tolstring(L, index, &n);
-  err = lw_url_parse(url, text, n);
-  if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
-  if (err < 0 && (memchr(text, '@', n) || n > 200)) /* it may hold a password */
-    lw_raise(L, "SyntaxError", CLASS ": the URL does not parse: %s", lw_strerror(err));
-  if (err < 0) lw_raise(L, "SyntaxError", CLASS ": the URL \"%s\" does not parse: %s", text, lw_strerror(err));
-  return url;
-}
-
-static void check_protocol(lua_State *L, int list) {
-  size_t n;
-  const char *name;
-  if (lua_type(L, -1) != LUA_TSTRING)
-    lw_raise(L, "SyntaxError", CLASS ": protocols: a string expected, got %s", lw_typename(L, -1));
-  name = lua_tolstring(L, -1, &n);
-  if (!lw_http_is_token(name, n)) lw_raise(L, "SyntaxError", CLASS ": \"%s\" is no subprotocol name", name);
-  for (int i = (int)lua_rawlen(L, list); i > 0; i--) {
-    lua_rawgeti(L, list, i);
-    if (lua_rawequal(L, -1, -2)) lw_raise(L, "SyntaxError", CLASS ": the subprotocol \"%s\" is given twice", name);
-    lua_pop(L, 1);
-  }
-}
-
-/* The protocols at `index` as the header's value on top (nil: none). */
-static const char *check_protocols(lua_State *L, int index) {
-  int list, count;
-  if (lua_isnoneornil(L, index) || (lua_istable(L, index) && lua_rawlen(L, index) == 0)) {
-    if (lua_istable(L, index)) {
-      lua_pushnil(L);
-      if (lua_next(L, index))
-        lw_raise(L, "SyntaxError", CLASS ": protocols: a list of strings expected (options are the third argument)");
-    }
-    lua_pushnil(L);
-    return NULL;
-  }
-  lua_newtable(L);
-  list = lua_gettop(L);
-  count = lua_istable(L, index) ? (int)lua_rawlen(L, index) : 1;
-  for (int i = 1; i <= count; i++) {
-    if (lua_istable(L, index)) lua_rawgeti(L, index, i);
-    else lua_pushvalue(L, index);
-    check_protocol(L, list);
-    lua_rawseti(L, list, (int)lua_rawlen(L, list) + 1);
-  }
-  return lw_join(L, ", ");
-}
-
-/* An option that is a header's value, pushed (nil: none). */
-static const char *check_value(lua_State *L, int options, const char *name) {
-  size_t n;
-  const char *value;
-  if (!lua_istable(L, options)) {
-    lua_pushnil(L);
-    return NULL;
-  }
-  if (lw_getfield(L, options, name) == LUA_TNIL) return NULL;
-  if (lua_type(L, -1) != LUA_TSTRING)
-    lw_raise(L, "TypeError", CLASS ": option \"%s\": a string expected, got %s", name, lw_typename(L, -1));
-  value = lua_tolstring(L, -1, &n);
-  if (!lw_http_is_value(value, n))
-    lw_raise(L, "SyntaxError", CLASS ": option \"%s\" has a control character", name);
-  return value;
-}
-
-/* Pushes an option that is checked by hand; nil where there are no options. */
-static void push_option(lua_State *L, int options, const char *name) {
-  if (lua_istable(L, options)) lua_getfield(L, options, name);
-  else lua_pushnil(L);
-}
-
-/* The option `path`: a Unix socket to connect to; the URL is then only what is asked for there. Pushed (nil: none). */
-static const char *check_path(lua_State *L, int options, const lw_url *url) {
-  const int room = (int)sizeof ((struct sockaddr_un *)NULL)->sun_path - 1;
-  const char *path;
-  size_t n = 0;
-  if (!lua_istable(L, options)) {
-    lua_pushnil(L);
-    return NULL;
-  }
-  if (lw_getfield(L, options, "path") == LUA_TNIL) return NULL;
-  path = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
-  if (!path || strlen(path) != n)
-    lw_raise(L, "TypeError", CLASS ": option \"path\": a string without NUL expected, got %s", lw_typename(L, -1));
-  if (url->path)
-    lw_raise(L, "TypeError", CLASS ": option \"path\" is one too many: the URL \"%s\" has a path of its own", url->href);
-  if (n == 0 || n > (size_t)room)
-    lw_raise(L, "TypeError", CLASS ": option \"path\": a Unix socket's path has 1 to %d bytes, not %d", room, (int)n);
-  return path;
-}
-
-/* A proxy that is needed only while the constructor runs: its memory goes with the userdata. */
-static int proxy_gc(lua_State *L) {
-  lw_proxy_clear(lua_touserdata(L, 1));
-  return 0;
-}
-
-static lw_proxy *push_proxy(lua_State *L) {
-  lw_proxy *proxy = lua_newuserdatauv(L, sizeof *proxy, 0);
-  memset(proxy, 0, sizeof *proxy);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, proxy_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  return proxy;
-}
-
-/* What the environment says, which is not the caller's mistake but must not pass for "no proxy". */
-static const lw_proxy *choose_proxy(lua_State *L, lw_proxy *proxy, const lw_url *url) {
-  const char *variable;
-  int got = lw_proxy_choose(proxy, url, getenv, &variable);
-  if (got == LW_ERR_MEMORY) lw_raise_err(L, CLASS, got);
-  if (got < 0) lw_raise(L, "SyntaxError", CLASS ": the environment's %s: %s", variable, lw_strerror(got));
-  return got ? proxy : NULL;
-}
-
-/*
-** The option `proxy` at the top of the stack: a URL, false, or nil for what the environment
-** says. No message shows it, for it may hold a password. NULL: none. Pushes what owns it.
-*/
-static const lw_proxy *check_proxy(lua_State *L, client_options *options, const lw_url *url, const char *path) {
-  size_t n;
-  const char *text;
-  int option = lua_gettop(L), err;
-  lw_proxy *proxy = push_proxy(L);
-  options->choice = lua_isnil(L, option) ? PROXY_OF_ENVIRONMENT : lua_toboolean(L, option) ? PROXY_OF_OPTION : PROXY_NONE;
-  if (path) options->choice = options->choice == PROXY_OF_OPTION ? PROXY_OF_OPTION : PROXY_NONE;
-  if (options->choice == PROXY_NONE) return NULL;
-  if (options->choice == PROXY_OF_ENVIRONMENT) return choose_proxy(L, proxy, url);
-  if (lua_type(L, option) != LUA_TSTRING)
-    lw_raise(L, "TypeError", CLASS ": option \"proxy\": a URL or false expected, got %s", lw_typename(L, option));
-  if (path || url->path)
-    lw_raise(L, "TypeError", CLASS ": option \"proxy\": no proxy leads to a Unix socket");
-  text = lua_tolstring(L, option, &n);
-  err = lw_proxy_parse(proxy, text, n);
-  if (err == LW_ERR_MEMORY) lw_raise_err(L, CLASS, err);
-  if (err < 0) lw_raise(L, "SyntaxError", CLASS ": option \"proxy\": %s", lw_strerror(err));
-  return proxy;
-}
-
-static void check_family(lua_State *L, client_options *options) {
-  if (options->family == 5) lw_raise(L, "TypeError", CLASS ": option \"family\": 4 or 6 expected, got 5");
-  if (options->family == 4) options->settings.family = AF_INET;
-  if (options->family == 6) options->settings.family = AF_INET6;
-}
-
 static void init_socket(lua_State *L, socket_box *s) {
   memset(s, 0, sizeof *s);
   s->socket.target.box.host = lw_host_of(L);
 }
 
-/* The options `proxy` and `proxyTls`: a redirect may lead to where the environment names another proxy. */
-static void check_proxies(lua_State *L, client_options *options, lw_conn_way *way, const lw_url *url) {
-  int more;
-  push_option(L, 4, "proxy");
-  way->proxy = check_proxy(L, options, url, way->path);
-  more = options->redirects > 0 && options->choice == PROXY_OF_ENVIRONMENT;
-  push_option(L, 4, "proxyTls");
-  way->proxy_tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": proxyTls",
-                                       (way->proxy && way->proxy->secure) || more ? LW_TLS_FIRST : LW_TLS_UNUSED, &way->proxy_name);
-}
-
-/*
-** Everything the constructor was given, checked. Stack: class, url, protocols, options; what
-** the offer points to is pushed behind them, the first being the URL.
-*/
-static void check_offer(lua_State *L, lw_handshake_offer *offer, client_options *options, lw_conn_way *way) {
-  const lw_url *url = check_url(L, 2);
-  memset(offer, 0, sizeof *offer);
-  memset(options, 0, sizeof *options);
-  memset(way, 0, sizeof *way);
-  offer->url = url;
-  offer->protocols = check_protocols(L, 3);
-  lw_socket_default_settings(&options->settings);
-  lw_options_read(L, 4, CLASS, client_known, options);
-  check_family(L, options);
-  offer->origin = check_value(L, 4, "origin");
-  offer->user_agent = check_value(L, 4, "userAgent");
-  push_option(L, 4, "headers");
-  offer->headers = lw_check_headers(L, lua_gettop(L), CLASS);
-  way->path = check_path(L, 4, url);
-  push_option(L, 4, "tls");
-  way->tls = lw_check_client_tls(L, lua_gettop(L), CLASS ": tls",
-                                 url->secure || options->redirects > 0 ? LW_TLS_FIRST : LW_TLS_UNUSED, &way->server_name);
-  check_proxies(L, options, way, url);
-}
-
-static void free_trip(trip *t) {
-  if (!t) return;
-  lw_redirect_free(t->redirect);
-  lw_tls_context_release(t->tls);
-  lw_tls_context_release(t->tls_elsewhere);
-  lw_tls_context_release(t->proxy_tls);
-  lw_proxy_clear(&t->proxy);
-  free(t->proxy_name);
-  free(t->server_name);
-  free(t->path);
-  free(t);
-}
-
-/* A copy of text, which may be NULL; *to belongs to the socket already. */
-static void keep_text(lua_State *L, char **to, const char *text) {
-  if (text && !(*to = strdup(text))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
-}
-
-/* What it takes to go where the server at the URL at 2 may send us. */
-static void prepare_trip(lua_State *L, socket_box *s, const lw_handshake_offer *offer, const client_options *options,
-                         const lw_conn_way *way) {
-  size_t n;
-  const char *url = lua_tolstring(L, 2, &n);
-  int64_t deadline = lw_loop_clock(s->socket.target.box.host->loop) + options->settings.handshake_timeout;
-  int top = lua_gettop(L);
-  const char *unused;
-  trip *t;
-  if (options->redirects == 0) return;
-  if (!(t = s->trip = calloc(1, sizeof *t))) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
-  t->redirect = lw_redirect_new(offer, url, n, options->redirects, deadline);
-  if (!t->redirect) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
-  t->tls = lw_tls_context_hold(way->tls);
-  push_option(L, 4, "tls");
-  t->tls_elsewhere = lw_tls_context_hold(lw_check_client_tls(L, lua_gettop(L), CLASS ": tls", LW_TLS_ELSEWHERE, &unused));
-  lua_settop(L, top);
-  t->proxy_tls = lw_tls_context_hold(way->proxy_tls);
-  t->choice = options->choice;
-  keep_text(L, &t->server_name, way->server_name);
-  keep_text(L, &t->path, way->path);
-  keep_text(L, &t->proxy_name, way->proxy_name);
-  if (t->choice == PROXY_OF_OPTION && lw_proxy_copy(&t->proxy, way->proxy) < 0) lw_raise_err(L, CLASS, LW_ERR_MEMORY);
-  s->socket.follows = 1;
-}
-
 /* WebSocket(url [, protocols [, options]]): stack: class, url, protocols, options. */
 static int socket_new(lua_State *L) {
   lw_host *host = lw_host_check(L);
-  client_options options;
-  lw_handshake_offer offer;
-  lw_conn_way way;
+  lw_client_given given;
   socket_box *s;
   int err;
   lua_settop(L, 4);
-  check_offer(L, &offer, &options, &way);
+  lw_client_check(L, &given);
   s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES);
   init_socket(L, s);
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_setmetatable(L, -2);
-  lua_pushstring(L, way.path); /* NULL is nil */
+  lua_pushstring(L, given.way.path); /* NULL is nil */
   lua_setiuservalue(L, -2, LW_SOCKET_PATH);
-  lua_pushstring(L, offer.url->href);
+  lua_pushstring(L, given.offer.url->href);
   lua_setiuservalue(L, -2, LW_SOCKET_URL);
-  prepare_trip(L, s, &offer, &options, &way);
-  if (!offer.url->secure) way.tls = NULL; /* that was for where we may be sent */
-  if (!way.proxy || !way.proxy->secure) way.proxy_tls = NULL;
-  s->socket.conn = lw_conn_connect(&host->hub, &options.settings, &offer, &way, LW_KIND_SOCKET, s, &err);
+  lw_trip_prepare(L, &s->trip, &given);
+  s->socket.follows = s->trip != NULL;
+  if (!given.offer.url->secure) given.way.tls = NULL; /* that was for where we may be sent */
+  if (!given.way.proxy || !given.way.proxy->secure) given.way.proxy_tls = NULL;
+  s->socket.conn = lw_conn_connect(&host->hub, &given.settings, &given.offer, &given.way, LW_KIND_SOCKET, s, &err);
   if (!s->socket.conn) lw_raise_err(L, CLASS, err);
   return 1;
 }
@@ -428,7 +121,7 @@ static int socket_gc(lua_State *L) {
   if (!s) return 0;
   free(s->protocol);
   s->protocol = NULL;
-  free_trip(s->trip);
+  lw_trip_free(s->trip);
   s->trip = NULL;
   conn = s->socket.conn;
   s->socket.conn = NULL;
@@ -475,7 +168,7 @@ static int get_string_value(lua_State *L, int value) {
 static void note_move(lua_State *L, socket_box *s, int index) {
   if (!s->moved) return;
   index = lua_absindex(L, index);
-  lua_pushstring(L, s->trip->redirect->offer.url->href);
+  lua_pushstring(L, lw_trip_url(s->trip));
   lua_setiuservalue(L, index, LW_SOCKET_URL);
   s->moved = 0;
 }
@@ -915,35 +608,10 @@ static int is_unheard(lw_conn *conn, const lw_conn_event *event) {
   return below && !(below->heard & 1u << LW_ON_PONG);
 }
 
-/* The proxy to where the server sends us; what the environment names becomes that of the trip. 0 or a negative lw_err. */
-static int choose_again(trip *t, lw_conn_way *way) {
-  const char *variable;
-  int got = t->choice == PROXY_OF_OPTION;
-  if (t->choice == PROXY_OF_ENVIRONMENT) {
-    lw_proxy_clear(&t->proxy);
-    got = lw_proxy_choose(&t->proxy, t->redirect->offer.url, getenv, &variable);
-  }
-  if (got <= 0) return got;
-  way->proxy = &t->proxy;
-  way->proxy_tls = t->proxy_tls;
-  way->proxy_name = t->proxy_name;
-  return 0;
-}
-
 /* A connection to where the server sends us takes the place of the one that was told so. 0 or a negative lw_err. */
 static int change_conn(socket_box *s, lw_conn *conn) {
-  const lw_redirect *redirect = s->trip->redirect;
-  lw_hub *hub = &s->socket.target.box.host->hub;
-  lw_conn_settings settings = *lw_conn_settings_of(conn);
-  lw_tls_context *tls = redirect->crossed ? s->trip->tls_elsewhere : s->trip->tls;
-  lw_conn_way way = {.path = s->trip->path, .tls = redirect->offer.url->secure ? tls : NULL};
-  int64_t left = redirect->deadline - lw_loop_clock(hub->loop);
-  int err = choose_again(s->trip, &way);
-  lw_conn *next;
-  if (err < 0) return err;
-  settings.handshake_timeout = left > 0 ? left : 0;
-  if (!redirect->crossed) way.server_name = s->trip->server_name; /* of others, the certificate must name the host */
-  next = lw_conn_connect(hub, &settings, &redirect->offer, &way, LW_KIND_SOCKET, s, &err);
+  int err;
+  lw_conn *next = lw_trip_connect(s->trip, &s->socket.target.box.host->hub, conn, s, &err);
   if (!next) return err;
   lw_conn_hear(next, lw_conn_heard(conn));
   if (lw_conn_is_paused(conn)) lw_conn_pause(next);
@@ -957,7 +625,7 @@ static int go_elsewhere(socket_box *s, lw_conn *conn, const lw_conn_event *event
   const lw_http_head *head = lw_conn_head(conn);
   if (!s->socket.follows || event->kind != LW_CONN_FAILED || event->error != LW_ERR_STATUS) return 0;
   if (!head || !lw_redirect_is(head)) return 0;
-  s->unfollowed = lw_redirect_follow(s->trip->redirect, head);
+  s->unfollowed = lw_trip_follow(s->trip, head);
   if (s->unfollowed < 0) return 0;
   s->moved = 1;
   s->unfollowed = change_conn(s, conn);
@@ -1029,16 +697,6 @@ static void set_constants(lua_State *L) {
   }
 }
 
-/* clientOptions: the names of a client's options, for who takes them and passes them on. */
-static void set_option_names(lua_State *L) {
-  lua_newtable(L);
-  for (int i = 0; client_known[i].name; i++) {
-    lua_pushstring(L, client_known[i].name);
-    lua_rawseti(L, -2, i + 1);
-  }
-  lua_setfield(L, -2, "clientOptions");
-}
-
 /* Names that are worked out: negative numbers in the table of members. */
 static void set_getters(lua_State *L) {
   static const char *const names[] = {NULL,         "url",          "readyState", "protocol",
@@ -1086,5 +744,5 @@ void lw_socket_open(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_setfield(L, -4, CLASS);
   lua_pop(L, 2);
-  set_option_names(L);
+  lw_client_add_names(L);
 }

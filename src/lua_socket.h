@@ -7,7 +7,6 @@
 #include "conn.h"
 #include "lua_box.h"
 #include "lua_event.h"
-#include "lua_option.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -28,20 +27,6 @@ enum {
   LW_SOCKET_PATH = LW_SOCKET_SERVER,    /* client: the option `path`, or nil */
   LW_SOCKET_VALUES = LW_SOCKET_SERVER
 };
-
-/* Settings a WebSocket and a WebSocketServer share; both keep them first in what they fill. */
-#define LW_SOCKET_OPTIONS                                                                              \
-  {"handshakeTimeout", LW_OPTION_DURATION, offsetof(lw_conn_settings, handshake_timeout), 1, 1e9},     \
-      {"closeTimeout", LW_OPTION_DURATION, offsetof(lw_conn_settings, close_timeout), 1, 1e9},         \
-      {"maxPayload", LW_OPTION_COUNT, offsetof(lw_conn_settings, limits.max_payload), 1, LW_LARGEST},  \
-      {"maxFragments", LW_OPTION_COUNT, offsetof(lw_conn_settings, limits.max_fragments), 1, LW_LARGEST}, \
-      {"fragmentSize", LW_OPTION_COUNT, offsetof(lw_conn_settings, limits.fragment_size), 0, LW_LARGEST}, \
-      {"highWaterMark", LW_OPTION_SIZE, offsetof(lw_conn_settings, high_water), 1, LW_LARGEST},        \
-      {"maxBufferedAmount", LW_OPTION_SIZE, offsetof(lw_conn_settings, max_buffered), 1, LW_LARGEST},  \
-      {"noDelay", LW_OPTION_BOOLEAN, offsetof(lw_conn_settings, no_delay), 0, 0}
-#define LW_LARGEST 9007199254740991.0 /* 2^53 - 1 */
-
-void lw_socket_default_settings(lw_conn_settings *settings);
 
 /* Adds the class WebSocket to the table on top. */
 void lw_socket_open(lua_State *L);

@@ -167,12 +167,7 @@ static lw_tls_context *push_context(lua_State *L, const char *what, const lw_tls
   lw_host *host = lw_host_of(L);
   char why[LW_TLS_WHY];
   int err;
-  context_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-  box->context = NULL;
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, context_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
+  context_box *box = lw_guard_push(L, sizeof *box, context_gc);
   box->context = lw_tls_shelf_get(&host->tls, host->loop->sys, options, why, &err);
   if (err == LW_ERR_TLS) lw_raise(L, "TypeError", "%s: %s", what, why);
   if (!box->context) lw_raise_err(L, what, err);
@@ -283,12 +278,7 @@ static int peer_gc(lua_State *L) {
 }
 
 static void set_peer(lua_State *L, const lw_tls *tls) {
-  lw_tls_peer *peer = lua_newuserdatauv(L, sizeof *peer, 0);
-  memset(peer, 0, sizeof *peer);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, peer_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
+  lw_tls_peer *peer = lw_guard_push(L, sizeof *peer, peer_gc);
   if (!lw_tls_peer_of(tls, peer)) {
     lua_pop(L, 1);
     return;
