@@ -119,7 +119,8 @@ describe("a wss server #foreign", function()
   local rows = {
     { "TLS 1.3", version = "TLSv1.3" },
     { "TLS 1.2", client = { max = "TLSv1.2" }, version = "TLSv1.2" },
-    { "TLS 1.1", client = { min = "TLSv1.1", max = "TLSv1.1", ciphers = ANY }, fails = "PROTOCOL_VERSION", told = "no TLS version in common" },
+    { "TLS 1.1", client = { min = "TLSv1.1", max = "TLSv1.1", ciphers = ANY }, fails = "PROTOCOL_VERSION",
+      told = "no TLS version in common" },
     { "TLS 1.0", client = { min = "TLSv1", max = "TLSv1", ciphers = ANY }, fails = "PROTOCOL_VERSION" },
     { "TLS 1.2 where 1.3 is demanded", tls = { minVersion = "TLSv1.3" },
       client = { max = "TLSv1.2" }, fails = "PROTOCOL_VERSION" },
