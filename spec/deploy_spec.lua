@@ -290,12 +290,12 @@ for _, kind in ipairs { nginx, haproxy } do
     end)
   end)
 
-  describe("a " .. kind.name .. " that cuts idle connections off after two seconds #foreign #slow", function()
+  describe("a " .. kind.name .. " that cuts idle connections off after three seconds #foreign #slow", function()
     local proxy, upstream
 
     setup(function()
       upstream = free_port()
-      proxy = kind.start(upstream, { { kind.timeout, (kind.timeout:gsub("75s", "2s")) } })
+      proxy = kind.start(upstream, { { kind.timeout, (kind.timeout:gsub("75s", "3s")) } })
     end)
     teardown(function() proxy.process:stop() end)
 
@@ -319,7 +319,7 @@ for _, kind in ipairs { nginx, haproxy } do
 
     it("keeps one that the server's heartbeat keeps awake", function()
       local ws, log = idle { interval = 150, timeout = 10000 }
-      local until_ = system.monotime() + 4.5
+      local until_ = system.monotime() + 5
       while system.monotime() < until_ do wire.turn(10) end
       assert.same({ "open" }, log)
       ws:close(1000)
