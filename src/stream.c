@@ -60,6 +60,11 @@ static long receive(lw_loop *loop, int fd, unsigned char *bytes, size_t room) {
   return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : LW_ERR_SYS(errno);
 }
 
+static void touch(lw_stream *s, const lw_loop *loop) {
+  lw_tls_touch(s->tls, loop->now);
+  if (s->below) lw_tls_touch(s->below, loop->now);
+}
+
 /* Sealed and not gone, in all layers: the one next to the descriptor has answers of its own to give. */
 static size_t unread(const lw_stream *s) {
   return lw_tls_output(s->tls)->length + (s->below ? lw_tls_output(s->below)->length : 0);
@@ -93,6 +98,7 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
   got = receive(loop, fd, cipher, LW_RECEIVE_SIZE);
   if (got < 0) return read_end(s, got);
   if (got == 0) return 0;
+  touch(s, loop);
   *wire = (size_t)got;
   if (s->below) got = lw_tls_open(s->below, cipher, (size_t)got, between, LW_RECEIVE_SIZE + LW_TLS_HEAD);
   if (got < 0) return read_end(s, got);
@@ -219,6 +225,7 @@ int lw_stream_write(lw_stream *s, lw_loop *loop, int fd, const lw_slice *slices,
     err = seal(s, loop, slices, count, &marks);
   }
   verdict = drain(loop, fd, lowest(s), wire);
+  if (*wire > 0) touch(s, loop);
   *taken = settle(s, fresh ? &marks : NULL, *wire, err == 0 && verdict == LW_STREAM_WENT);
   if (err < 0) return err;
   if (verdict != LW_STREAM_WENT) return verdict;

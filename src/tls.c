@@ -28,6 +28,8 @@ struct lw_tls {
   const unsigned char *in; /* of the slice being opened: what was not read yet */
   size_t in_left;
   lw_buf out;
+  lw_tls *older, *newer; /* in the context's ring */
+  int64_t used;          /* when it was touched; 0: it is not in the ring */
   char *why;       /* NULL: nothing is wrong */
   int over;        /* the end or the failure behind the bytes that lw_tls_open returned last; 0: none */
   unsigned server : 1;
@@ -238,6 +240,42 @@ int lw_tls_cut(lw_tls *tls) {
   return LW_ERR_TLS;
 }
 
+/* ------------------------------------------------------------- record buffers */
+
+static void leave_ring(lw_tls *tls) {
+  lw_tls_ring *ring = lw_tls_context_ring(tls->context);
+  if (tls->used == 0) return;
+  *(tls->older ? &tls->older->newer : &ring->oldest) = tls->newer;
+  *(tls->newer ? &tls->newer->older : &ring->newest) = tls->older;
+  tls->older = tls->newer = NULL;
+  tls->used = 0;
+  ring->count--;
+}
+
+static void join_ring(lw_tls *tls, int64_t now) {
+  lw_tls_ring *ring = lw_tls_context_ring(tls->context);
+  tls->older = ring->newest;
+  *(ring->newest ? &ring->newest->newer : &ring->oldest) = tls;
+  ring->newest = tls;
+  tls->used = now > 0 ? now : 1;
+  ring->count++;
+}
+
+void lw_tls_touch(lw_tls *tls, int64_t now) {
+  lw_tls_ring *ring = lw_tls_context_ring(tls->context);
+  if (ring->newest == tls) {
+    tls->used = now > 0 ? now : 1;
+  } else {
+    leave_ring(tls);
+    join_ring(tls, now);
+  }
+  while (ring->count > LW_TLS_WARM || ring->oldest->used < now - LW_TLS_REST) {
+    lw_tls *oldest = ring->oldest;
+    SSL_free_buffers(oldest->ssl); /* not those with half a record in them: they wait for the next time */
+    leave_ring(oldest);
+  }
+}
+
 /* ---------------------------------------------------------- making, freeing */
 
 /* A client checks whom it talks to: a name by DNS names, an address by addresses (RFC 9525, 6). */
@@ -313,6 +351,7 @@ fail:
 
 void lw_tls_free(lw_tls *tls) {
   if (!tls) return;
+  leave_ring(tls);
   /* to OpenSSL a connection that ends without close_notify has no session worth keeping */
   if (tls->ssl && !tls->failed) SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(tls->ssl);

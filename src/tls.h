@@ -9,6 +9,7 @@
 #define LW_TLS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "buf.h"
 #include "err.h"
@@ -49,6 +50,14 @@ int lw_tls_is_ready(const lw_tls *tls);
 int lw_tls_shaking(const lw_tls *tls);
 /* Queues our close_notify (RFC 8446, 6.1); twice is once. */
 void lw_tls_end(lw_tls *tls);
+/*
+** It was just used. OpenSSL holds 33 KiB of record buffers for a connection: those used last
+** keep theirs, LW_TLS_WARM of one context at most, and none that has rested for LW_TLS_REST
+** while another was used.
+*/
+#define LW_TLS_WARM 128
+#define LW_TLS_REST INT64_C(1000000000)
+void lw_tls_touch(lw_tls *tls, int64_t now);
 /* Cipher bytes on their way out: the owner takes them from here. */
 lw_buf *lw_tls_output(lw_tls *tls);
 /* The stream ended before the handshake did. Returns LW_ERR_TLS. */

@@ -45,12 +45,17 @@ struct lw_tls_context {
   size_t identity_count;
   unsigned char alpn[ALPN_MAX + 1]; /* as they travel: each with its length before it */
   unsigned alpn_length;
+  lw_tls_ring ring;
   kept_session sessions[SESSIONS];
   uint64_t session_age;
 };
 
 void *lw_tls_context_ssl(const lw_tls_context *context) {
   return context->ssl;
+}
+
+lw_tls_ring *lw_tls_context_ring(lw_tls_context *context) {
+  return &context->ring;
 }
 
 const lw_tls_options *lw_tls_context_options(const lw_tls_context *context) {
@@ -296,7 +301,7 @@ static int set_rules(lw_tls_context *context, const lw_tls_options *options, cha
   SSL_CTX_set_min_proto_version(ssl, options->min_version == 13 ? TLS1_3_VERSION : TLS1_2_VERSION);
   SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                SSL_OP_PRIORITIZE_CHACHA);
-  SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
+  SSL_CTX_set_mode(ssl, SSL_MODE_AUTO_RETRY); /* buffers are released by lw_tls_touch: after each record it would cost a tenth */
   SSL_CTX_set_max_send_fragment(ssl, (long)LW_TLS_RECORD);
   if (options->no_resumption) SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET);
   if (options->no_resumption && options->server) SSL_CTX_set_num_tickets(ssl, 0);

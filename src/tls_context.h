@@ -62,6 +62,13 @@ void lw_tls_context_release(lw_tls_context *context);         /* NULL is fine */
 
 /* --- for tls.c --- */
 
+/* The connections that hold record buffers, by when they were last used: see lw_tls_touch. */
+typedef struct lw_tls_ring {
+  struct lw_tls *oldest, *newest; /* NULL: empty */
+  unsigned count;
+} lw_tls_ring;
+
+lw_tls_ring *lw_tls_context_ring(lw_tls_context *context);
 /* OpenSSL's SSL_CTX. */
 void *lw_tls_context_ssl(const lw_tls_context *context);
 const lw_tls_options *lw_tls_context_options(const lw_tls_context *context);
