@@ -11,6 +11,7 @@ local cjson = require "cjson"
 local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local payload = require "spec.peers.payload"
+local system = require "system"
 local tcp = require("lunawire.probe").tcp
 
 local foreign = {}
@@ -286,7 +287,10 @@ function behaviours.close(socket, request)
 end
 
 function behaviours.cross(socket)
-  socket.onmessage = function() socket:close(4001, "the server's") end
+  socket.onmessage = function()
+    system.sleep(0.05) -- the client's Close follows its message: by now it is here, and nobody has read it
+    socket:close(4001, "the server's")
+  end
 end
 
 function behaviours.drop(socket)
