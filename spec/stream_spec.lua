@@ -3,6 +3,7 @@
 
 local helper = require "spec.helper"
 local probe = require "lunawire.probe"
+local system = require "system"
 
 local directory, CERT, KEY
 
@@ -340,6 +341,32 @@ describe("a stream through TLS", function()
     _, err, why = a:read()
     assert.equal("TLS", err)
     assert.equal("the server does not speak TLS at this port (wrong version number)", why)
+  end)
+
+  it("holds record buffers for those used last only, and for none that rests while another is used", function()
+    local own = { ciphers = "TLS_AES_128_GCM_SHA256" } -- contexts that no other test has used
+    local first, ends = nil, {}
+    for i = 1, 130 do
+      local a, b = pair({ client(own) }, { server(own) })
+      assert.is_nil(shake(a, b))
+      first = first or { a, b }
+      ends[i] = { a, b }
+      assert.equal(math.min(i, 128), b:warm())
+      assert.equal(math.min(i, 128), a:warm())
+    end
+    assert.equal("still works", pass(first[1], first[2], "still works")) -- it was among the oldest
+    assert.equal(128, first[2]:warm())
+    ends[130][2]:free()
+    assert.equal(127, first[2]:warm())
+    system.sleep(1.1)
+    assert.equal("again", pass(first[1], first[2], "again"))
+    assert.equal(1, first[2]:warm())
+    assert.equal("and back", pass(ends[50][2], ends[50][1], "and back"))
+    assert.equal(2, first[2]:warm())
+    for _, each in ipairs(ends) do
+      each[1]:free()
+      each[2]:free()
+    end
   end)
 
   it("says whom a certificate is for, and who issued what nobody knows", function()

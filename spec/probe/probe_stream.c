@@ -11,6 +11,7 @@
 **   s:take() -> bytes                    what was written to its descriptor
 **   s:limit(read, write, room)           bytes at a time, and bytes the "system" holds before EAGAIN
 **   s:calls() -> recv, sendv             how often each was called since
+**   s:warm() -> count                    connections of its (last) context that hold record buffers
 **   s:free()
 */
 #include <errno.h>
@@ -32,12 +33,15 @@ typedef struct pipe_end {
 typedef struct stream_box {
   lw_loop *loop;
   lw_stream stream;
-  lw_tls_shelf shelf;
+  lw_tls_context *context; /* of the last layer */
   pipe_end in, out;
   int eof;
   size_t read_limit, write_limit, room; /* 0: none */
   int recvs, sends;
 } stream_box;
+
+/* One for all, as in a host: streams with the same options have one context. */
+static lw_tls_shelf shelf;
 
 /* The system's calls carry no pointer: they serve the box that is being driven. */
 static stream_box *driven;
@@ -103,6 +107,7 @@ static const lw_sys *memory_sys(void) {
 static stream_box *check(lua_State *L) {
   driven = luaL_checkudata(L, 1, CLASS);
   if (!driven->loop) luaL_error(L, "the stream was freed");
+  lw_loop_clock(driven->loop);
   return driven;
 }
 
@@ -138,10 +143,11 @@ static void cover(lua_State *L, stream_box *s, int table) {
   options.pairs = &pair;
   options.pair_count = pair.cert != NULL;
   host = text_field(L, table, "host");
-  context = lw_tls_shelf_get(&s->shelf, &lw_sys_real, &options, why, &err);
+  context = lw_tls_shelf_get(&shelf, &lw_sys_real, &options, why, &err);
   if (!context) luaL_error(L, "tls: %s", err == LW_ERR_TLS ? why : lw_strerror(err));
   tls = lw_tls_new(context, &s->loop->pool, options.server ? NULL : host ? host : "localhost", 443);
-  lw_tls_context_release(context);
+  lw_tls_context_release(s->context);
+  s->context = context;
   if (!tls) luaL_error(L, "no memory");
   lw_stream_cover(&s->stream, tls);
 }
@@ -255,11 +261,16 @@ static int stream_calls(lua_State *L) {
   return 2;
 }
 
+static int stream_warm(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lw_tls_context_ring(check(L)->context)->count);
+  return 1;
+}
+
 static int stream_free(lua_State *L) {
   stream_box *s = luaL_checkudata(L, 1, CLASS);
   if (!s->loop) return 0;
   lw_stream_clear(&s->stream);
-  lw_tls_shelf_clear(&s->shelf);
+  lw_tls_context_release(s->context);
   lw_loop_free(s->loop);
   s->loop = NULL;
   free(s->in.bytes);
@@ -271,6 +282,7 @@ static const luaL_Reg methods[] = {
     {"cover", stream_cover}, {"read", stream_read},       {"write", stream_write}, {"pending", stream_pending},
     {"done", stream_done},   {"hasMore", stream_has_more}, {"give", stream_give},   {"eof", stream_eof},
     {"take", stream_take},   {"limit", stream_limit},     {"calls", stream_calls}, {"free", stream_free},
+    {"warm", stream_warm},
     {"__gc", stream_free},   {NULL, NULL},
 };
 
