@@ -46,6 +46,7 @@ build = {
     ["lunawire.reliable_hub"] = "lua/lunawire/reliable_hub.lua",
     ["lunawire.reliable_link"] = "lua/lunawire/reliable_link.lua",
     ["lunawire.target"] = "lua/lunawire/target.lua",
+    ["lunawire.task"] = "lua/lunawire/task.lua",
     ["lunawire.core"] = {
       sources = {
         "src/authority.c",

@@ -287,6 +287,10 @@ int lw_conn_is_paused(const lw_conn *c) {
   return c->paused;
 }
 
+int lw_conn_owes_drain(const lw_conn *c) {
+  return c->want_drain;
+}
+
 uint64_t lw_conn_sent(const lw_conn *c) {
   return c->session.sent;
 }

@@ -199,6 +199,8 @@ size_t lw_conn_buffered(const lw_conn *c);
 /* Content queued and not handed to the system, whenever it was queued. */
 size_t lw_conn_unsent(const lw_conn *c);
 int lw_conn_is_paused(const lw_conn *c);
+/* 1 if a send found too much queued, and LW_CONN_DRAIN has not come since. */
+int lw_conn_owes_drain(const lw_conn *c);
 /* Bytes of the stream so far, framing and all: given to the system, and with what is queued. */
 uint64_t lw_conn_sent(const lw_conn *c);
 uint64_t lw_conn_written(const lw_conn *c);

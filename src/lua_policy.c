@@ -106,6 +106,29 @@ static int raise_again(lua_State *L) {
   return lua_error(L);
 }
 
+/*
+** report(error, source, traceback): an error of a coroutine, whose calls are not those above
+** us. true if lunawire.onerror took it; otherwise false and what is to be raised.
+*/
+static int report(lua_State *L) {
+  lua_settop(L, 3);
+  lua_setiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
+  lua_insert(L, 1); /* source, error */
+  if (lw_event_report(L, 1)) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  lua_pushboolean(L, 0);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* inHandler(): is a handler running, so that the loop cannot be turned? */
+static int in_handler(lua_State *L) {
+  lua_pushboolean(L, lw_host_check(L)->dispatching);
+  return 1;
+}
+
 /* warn(error): one that came behind another of the same event. */
 static int warn_of(lua_State *L) {
   lua_settop(L, 1);
@@ -127,6 +150,7 @@ static const luaL_Reg functions[] = {{"ours", ours},                {"Error", ne
                                      {"random", random_number},     {"randomBytes", random_bytes},
                                      {"messageSize", message_size}, {"attempt", attempt},
                                      {"raise", raise_again},        {"warn", warn_of},
+                                     {"report", report},            {"inHandler", in_handler},
                                      {NULL, NULL}};
 
 void lw_policy_open(lua_State *L) {

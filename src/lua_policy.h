@@ -9,7 +9,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Adds ours, Error, nearest, checkClose, random, randomBytes, messageSize, attempt, raise and warn to the table on top. */
+/* Adds ours, Error, nearest, checkClose, random, randomBytes, messageSize, attempt, raise, warn, report and inHandler to the table on top. */
 void lw_policy_open(lua_State *L);
 
 #pragma GCC visibility pop

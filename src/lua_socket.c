@@ -722,6 +722,35 @@ static void set_access(lua_State *L, const char *name, lua_CFunction function) {
   lua_setfield(L, -3, name);
 }
 
+/* method(name, function): what is written in Lua becomes a method of every socket. Upvalues: host, metatable, members. */
+static int add_method(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TSTRING);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  lua_rawset(L, lua_upvalueindex(3));
+  return 0;
+}
+
+/* owesDrain(socket): a send was answered with false, and its drain is still to be told. Upvalues: host, metatable. */
+static int owes_drain(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lua_pushboolean(L, s->socket.conn && lw_conn_owes_drain(s->socket.conn));
+  return 1;
+}
+
+/* Stack: module, metatable, members. Adds `method` and `owesDrain` to the module. */
+static void add_policy(lua_State *L) {
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, add_method, 3);
+  lua_setfield(L, -4, "method");
+  lw_host_push(L);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, owes_drain, 2);
+  lua_setfield(L, -4, "owesDrain");
+}
+
 void lw_socket_open(lua_State *L) {
   lw_class_new(L, CLASS, metamethods); /* module, metatable */
   lua_pushvalue(L, -1);
@@ -734,6 +763,7 @@ void lw_socket_open(lua_State *L) {
   set_getters(L);
   set_access(L, "__index", socket_index);
   set_access(L, "__newindex", socket_newindex);
+  add_policy(L);
   lua_newtable(L); /* module, metatable, members, class */
   set_constants(L);
   lua_createtable(L, 0, 1);

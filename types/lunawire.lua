@@ -4,7 +4,7 @@
 
 ---An error for a caller's mistake. `tostring` gives where, name and message.
 ---@class lunawire.Error
----@field name "QuotaExceededError"|"SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"|"NotSupportedError"|"SystemError"|"MemoryError"
+---@field name "QuotaExceededError"|"SyntaxError"|"InvalidStateError"|"InvalidAccessError"|"TypeError"|"NotSupportedError"|"AbortError"|"NetworkError"|"SystemError"|"MemoryError"
 ---@field message string
 ---@field where string
 
@@ -75,6 +75,22 @@ local WebSocket = {}
 ---@return boolean go false: wait for `drain` before sending more
 function WebSocket:send(data, options) end
 
+---Waits for the next message. In a coroutine that yields; in the main chunk it turns the loop; in a handler it raises
+---InvalidStateError. From the first use on, messages that nobody waits for are queued, and past 1024 or 1 MiB the socket pauses.
+---@param timeout? number
+---@return string? data nil: see `kind`
+---@return "text"|"binary"|"timeout"|"closed" kind
+---@return lunawire.CloseEvent? event with "closed"
+function WebSocket:receive(timeout) end
+---`for data, kind in ws:messages() do`: until the socket has closed and all is taken.
+---@return fun(): string?, ("text"|"binary")?
+function WebSocket:messages() end
+---Waits until more may be sent: at once, unless `send` has returned false and no `drain` came since.
+---@param timeout? number
+---@return true? go
+---@return ("timeout"|"closed")? why
+---@return lunawire.CloseEvent? event with "closed"
+function WebSocket:drain(timeout) end
 ---Starts the closing handshake; what is queued goes first (RFC 6455, 7.1.2). While CONNECTING it fails the attempt.
 ---Raises InvalidAccessError for another code than 1000 and 3000-4999 (a server-side socket
 ---may also say 1001-1003 and 1007-1014), SyntaxError for a reason over 123 bytes, not UTF-8, or without code.
@@ -342,6 +358,17 @@ function ReconnectingWebSocket:terminate(reason) end
 local Handle = {}
 function Handle:close() end
 
+---What `go` returns.
+---@class lunawire.Task
+---@field status "running"|"waiting"|"done"|"failed"|"cancelled"
+local Task = {}
+---Raises an AbortError in the task where it waits, or waits next. Over: nothing.
+---@param reason? any a string is the error's message
+function Task:cancel(reason) end
+---Waits for its end. Returns what it returned, raises what it raised.
+---@return any ...
+function Task:join() end
+
 ---@class lunawire.CloseCode: table<string, integer>
 ---@field name fun(code: integer): string
 
@@ -369,6 +396,21 @@ function lunawire.setInterval(fn, ms, ...) end
 function lunawire.clearTimeout(timer) end
 ---@param timer? lunawire.Handle
 function lunawire.clearInterval(timer) end
+
+---Starts a task: fn runs at once, up to where it first waits. Its error goes to `onerror` or leaves `run`, unless somebody joins.
+---@param fn function
+---@param ... any passed to fn
+---@return lunawire.Task
+function lunawire.go(fn, ...) end
+---Waits; in the main chunk it turns the loop meanwhile.
+---@param ms number
+function lunawire.sleep(ms) end
+---Connects and waits for that. Raises a NetworkError with the `code`, `status` … of the failed attempt's error event.
+---@param url string
+---@param protocols? string|string[]
+---@param options? lunawire.ClientOptions
+---@return lunawire.WebSocket open
+function lunawire.connect(url, protocols, options) end
 
 ---Turns the loop until nothing is left that could call back, or the time is over.
 ---Raises InvalidStateError inside a handler, and a handler's error while `onerror` is unset.

@@ -4,6 +4,7 @@
 local core = require "lunawire.core"
 local heartbeat = require "lunawire.heartbeat"
 local reconnect = require "lunawire.reconnect"
+local task = require "lunawire.task"
 core.ours()
 
 local huge = math.huge
@@ -14,6 +15,9 @@ local lunawire = {
   WebSocketServer = core.WebSocketServer,
   ReconnectingWebSocket = reconnect.ReconnectingWebSocket,
   heartbeat = function(ws, options) return heartbeat.new(ws, options) end,
+  go = task.go,
+  sleep = task.sleep,
+  connect = task.connect,
   CloseCode = core.CloseCode,
   Error = core.Error,
   messageSize = core.messageSize,
@@ -33,6 +37,9 @@ local lunawire = {
   now = core.now,
 }
 
+core.method("receive", task.receive)
+core.method("messages", task.messages)
+core.method("drain", function(ws, timeout) return task.drain(ws, core.owesDrain(ws), timeout) end)
 core.module(lunawire) -- where the core looks for `onerror`
 
 --- Turns the loop until nothing is left that could call back, or the time is over.
@@ -71,7 +78,7 @@ lunawire.loop = {
 
 -- What later versions will have says so, instead of being nil.
 local absent = {}
-for _, name in ipairs { "go", "sleep", "connect", "ArrayBuffer", "Blob" } do
+for _, name in ipairs { "ArrayBuffer", "Blob" } do
   absent[name] = core.absent(name)
 end
 

@@ -24,6 +24,7 @@ local occasion = require "lunawire.occasion"
 local option = require "lunawire.option"
 local outbox = require "lunawire.outbox"
 local target = require "lunawire.target"
+local task = require "lunawire.task"
 core.ours()
 
 local huge = math.huge
@@ -414,6 +415,13 @@ function methods.resume(object)
   local state = ReconnectingWebSocket.state(object)
   state.paused = false
   if state.inner then state.inner:resume() end
+end
+
+methods.receive, methods.messages = task.receive, task.messages
+
+--- Waits until a send may go on: now, unless the last was answered with false and no `drain` has been told since.
+function methods.drain(object, timeout)
+  return task.drain(object, ReconnectingWebSocket.state(object).owesDrain, timeout)
 end
 
 local stateNames = { [0] = "connecting", "open", "closing", "closed" }
