@@ -3,7 +3,6 @@
 
 local helper = require "spec.helper"
 local probe = require "lunawire.probe"
-local system = require "system"
 
 local directory, CERT, KEY
 
@@ -358,11 +357,14 @@ describe("a stream through TLS", function()
     assert.equal(128, first[2]:warm())
     ends[130][2]:free()
     assert.equal(127, first[2]:warm())
-    system.sleep(1.1)
+    first[2]:later(900)
+    assert.equal("soon", pass(ends[50][2], ends[50][1], "soon"))
+    assert.equal(127, first[2]:warm())
+    first[2]:later(101)
     assert.equal("again", pass(first[1], first[2], "again"))
-    assert.equal(1, first[2]:warm())
-    assert.equal("and back", pass(ends[50][2], ends[50][1], "and back"))
     assert.equal(2, first[2]:warm())
+    assert.equal("and back", pass(ends[60][2], ends[60][1], "and back"))
+    assert.equal(3, first[2]:warm())
     for _, each in ipairs(ends) do
       each[1]:free()
       each[2]:free()

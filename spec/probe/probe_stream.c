@@ -12,6 +12,7 @@
 **   s:limit(read, write, room)           bytes at a time, and bytes the "system" holds before EAGAIN
 **   s:calls() -> recv, sendv             how often each was called since
 **   s:warm() -> count                    connections of its (last) context that hold record buffers
+**   s:later(ms)                          time goes on, for all streams: it does not by itself
 **   s:free()
 */
 #include <errno.h>
@@ -62,6 +63,12 @@ static void put(lua_State *L, pipe_end *pipe, const void *bytes, size_t n) {
   pipe->used += n;
 }
 
+static int64_t instant = 1;
+
+static int64_t memory_now(void) {
+  return instant;
+}
+
 static ssize_t memory_recv(int fd, void *bytes, size_t n) {
   pipe_end *in = &driven->in;
   (void)fd;
@@ -99,6 +106,7 @@ static ssize_t memory_sendv(int fd, const struct iovec *parts, int count) {
 static const lw_sys *memory_sys(void) {
   static lw_sys sys;
   sys = lw_sys_real;
+  sys.now = memory_now;
   sys.recv = memory_recv;
   sys.sendv = memory_sendv;
   return &sys;
@@ -261,6 +269,12 @@ static int stream_calls(lua_State *L) {
   return 2;
 }
 
+static int stream_later(lua_State *L) {
+  check(L);
+  instant += (int64_t)luaL_checkinteger(L, 2) * 1000000;
+  return 0;
+}
+
 static int stream_warm(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)lw_tls_context_ring(check(L)->context)->count);
   return 1;
@@ -282,7 +296,7 @@ static const luaL_Reg methods[] = {
     {"cover", stream_cover}, {"read", stream_read},       {"write", stream_write}, {"pending", stream_pending},
     {"done", stream_done},   {"hasMore", stream_has_more}, {"give", stream_give},   {"eof", stream_eof},
     {"take", stream_take},   {"limit", stream_limit},     {"calls", stream_calls}, {"free", stream_free},
-    {"warm", stream_warm},
+    {"warm", stream_warm},   {"later", stream_later},
     {"__gc", stream_free},   {NULL, NULL},
 };
 
