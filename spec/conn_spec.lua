@@ -297,6 +297,29 @@ describe("closeTimeout", function()
     assert.same({ "ended 1000 clean" }, pass(conn, 0.001))
   end)
 
+  it("is not given twice for bytes that were taken long ago", function()
+    local conn, peer = opened { closeTimeout = ns(5) }
+    sys.hold(4) -- our Close, under way
+    assert.same({}, say(conn, peer, close_frame(1000)))
+    sys.hold(0) -- and there
+    assert.same({}, pass(conn, 6.249)) -- seen within a quarter of the time
+    assert.same({ "ended 1000 clean" }, pass(conn, 0.001))
+  end)
+
+  it("is given anew for each byte that the peer's system takes of what ours holds", function()
+    local conn = opened { closeTimeout = ns(5) }
+    conn:send(("x"):rep(10000))
+    sys.hold(10000)
+    conn:close(1000)
+    for held = 9000, 1000, -1000 do
+      assert.same({}, pass(conn, 4.9))
+      sys.hold(held)
+    end
+    assert.same({}, pass(conn, 4.9))
+    local heard = pass(conn, 1.4)
+    assert.same({ "ended 1006 unclean" }, heard)
+  end)
+
   it("ends who takes some of it and then no more", function()
     local conn, peer = opened { closeTimeout = ns(5) }
     conn:send(("x"):rep(900000))

@@ -11,6 +11,8 @@
 
 /* Slices of output in one write: 64 corks are 1 MiB. */
 #define SLICES 64
+/* How often the system is asked within the time a peer has to take something: a quarter is what it may get too much. */
+#define LOOKS 4
 
 /* What every frame touches comes first and lies together: with many connections, fetching it is what a frame costs. */
 struct lw_conn {
@@ -340,9 +342,10 @@ static int is_paused(const lw_conn *c) {
   return c->paused && c->state == LW_CONN_OPEN;
 }
 
-static void set_deadline(lw_conn *c, int64_t after) {
+/* The peer has so long, from now on and from each time bytes go: see expire. */
+static void set_deadline(lw_conn *c, int64_t limit) {
   c->progress = lw_loop_clock(c->hub->loop);
-  lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + after);
+  lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + limit / LOOKS);
 }
 
 /* A reason given here. Without memory for it there is none: ending a connection cannot fail. */
@@ -690,7 +693,7 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
 /* The deadline's time has come: what it means depends on the state. */
 static void expire(lw_conn *c) {
   int64_t limit = c->settings.close_timeout;
-  int64_t now = c->hub->loop->now;
+  int64_t now = c->hub->loop->now, until;
   if (c->state < LW_CONN_OPEN) {
     if (c->route) explain(c, lw_route_why(c->route, LW_ERR_TIMEOUT));
     else if (c->stream.tls && lw_tls_shaking(c->stream.tls)) explain(c, "the TLS handshake took longer than handshakeTimeout");
@@ -702,10 +705,13 @@ static void expire(lw_conn *c) {
     limit = LW_WRITE_STALL;
   }
   ask_progress(c); /* the system may hold many of our bytes, and the peer take them */
-  if (now < c->progress + limit) /* bytes went meanwhile */
-    lw_timer_set(&c->hub->loop->timers, &c->deadline, c->progress + limit);
-  else
+  until = c->progress + limit;
+  if (now >= until) {
     finish(c, c->state == LW_CONN_OPEN ? LW_ERR_STALL : 0);
+    return;
+  }
+  if (until > now + limit / LOOKS) until = now + limit / LOOKS; /* what it takes is dated by when that is seen */
+  lw_timer_set(&c->hub->loop->timers, &c->deadline, until);
 }
 
 /*

@@ -295,6 +295,22 @@ void fake_chance(int on) {
   pthread_mutex_unlock(&mutex);
 }
 
+static long held = -1;
+
+void fake_hold(long n) {
+  pthread_mutex_lock(&mutex);
+  held = n;
+  pthread_mutex_unlock(&mutex);
+}
+
+static long fake_unsent(int fd) {
+  long n;
+  pthread_mutex_lock(&mutex);
+  n = held;
+  pthread_mutex_unlock(&mutex);
+  return n < 0 ? lw_sys_real.unsent(fd) : n;
+}
+
 /* A socket is new until it is sent somewhere: asking it again what became of that is another thing. */
 #define SOCKETS 1024
 #define DIALS 128
@@ -441,6 +457,7 @@ __attribute__((constructor)) static void fill(void) {
   fake_sys.getsockopt = fake_getsockopt;
   fake_sys.setsockopt = fake_setsockopt;
   fake_sys.getsockname = fake_getsockname;
+  fake_sys.unsent = fake_unsent;
   fake_sys.pipe = fake_pipe;
   fake_sys.open_spare = fake_open_spare;
   fake_sys.unlink = fake_unlink;
@@ -462,6 +479,7 @@ void fake_reset(void) {
   frozen = 0;
   host_count = 0;
   shut = chance = sticky = 0;
+  held = -1;
   dial_count = 0;
   pthread_cond_broadcast(&opened);
   pthread_mutex_unlock(&mutex);

@@ -37,6 +37,9 @@ int fake_is_stuck(void);
 /* From now on each TCP socket is bound, by chance, to the port it connects to. */
 void fake_chance(int on);
 
+/* From now on the system says that it holds so many bytes the peer has not acknowledged, of any socket; -1: what is so. */
+void fake_hold(long n);
+
 /* The address the nth new socket (from 0) was sent to since fake_reset, by its first connect. 0: there were not so many. */
 int fake_dialled(unsigned n, void *address, size_t size);
 

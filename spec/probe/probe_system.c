@@ -211,6 +211,12 @@ static int sys_chance(lua_State *L) {
   return 0;
 }
 
+/* sys.hold(n): the system says that it holds so many bytes which the peer has not acknowledged */
+static int sys_hold(lua_State *L) {
+  fake_hold((long)luaL_checkinteger(L, 1));
+  return 0;
+}
+
 /* sys.dialled(): every address that a socket was sent to, in this order, since the last reset */
 static int sys_dialled(lua_State *L) {
   lw_address address;
@@ -576,6 +582,7 @@ static const luaL_Reg sys_functions[] = {
     {"alarm", sys_alarm},
     {"threads", sys_threads},
     {"chance", sys_chance},
+    {"hold", sys_hold},
     {"dialled", sys_dialled},
     {"reset", sys_reset},
     {"descriptors", sys_descriptors},
