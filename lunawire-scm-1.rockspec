@@ -50,6 +50,7 @@ build = {
     ["lunawire.core"] = {
       sources = {
         "src/authority.c",
+        "src/body.c",
         "src/buf.c",
         "src/cidr.c",
         "src/conn.c",
@@ -62,7 +63,9 @@ build = {
         "src/http.c",
         "src/ip.c",
         "src/loop.c",
+        "src/lua_blob.c",
         "src/lua_box.c",
+        "src/lua_buffer.c",
         "src/lua_check.c",
         "src/lua_client.c",
         "src/lua_event.c",
@@ -79,6 +82,7 @@ build = {
         "src/lua_tls.c",
         "src/mask.c",
         "src/net.c",
+        "src/outgoing.c",
         "src/pen.c",
         "src/poll.c",
         "src/poll_epoll.c",
@@ -86,6 +90,7 @@ build = {
         "src/poll_poll.c",
         "src/proxy.c",
         "src/redirect.c",
+        "src/reel.c",
         "src/resolve.c",
         "src/route.c",
         "src/server.c",

@@ -2,7 +2,7 @@
 
 local outbox = require "lunawire.outbox"
 
-local function message(text, ends) return { data = text, size = #text, ends = ends } end
+local function message(text, ends) return { data = text, size = #text, held = #text, ends = ends } end
 
 local function filled(...)
   local box = outbox.new()

@@ -226,7 +226,7 @@ local Socket
 function members.url(s) return s.url end
 function members.protocol(s) return s.protocol end
 function members.extensions() return "" end
-function members.binaryType() return "string" end
+function members.binaryType(s) return s.binaryType or "string" end
 function members.bytesWritten(s) return s.written end
 function members.bytesSent(s) return s.sent end
 function members.lastReceived(s) return s.received end
@@ -248,10 +248,9 @@ function members.bufferedAmount(s)
   return s.unsent + amount
 end
 
-function setters.binaryType(_, value)
-  if value == "string" then return end
-  if value == "arraybuffer" or value == "blob" then mistake("NotSupportedError", "binaryType") end
-  mistake("TypeError", "binaryType")
+function setters.binaryType(s, value)
+  if value ~= "string" and value ~= "arraybuffer" and value ~= "blob" then mistake("TypeError", "binaryType") end
+  s.binaryType = value
 end
 
 function methods.send(socket, data, options)

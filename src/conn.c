@@ -4,15 +4,19 @@
 #include "conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "reel.h"
 #include "route.h"
 
 /* Slices of output in one write: 64 corks are 1 MiB. */
 #define SLICES 64
 /* How often the system is asked within the time a peer has to take something: a quarter is what it may get too much. */
 #define LOOKS 4
+/* Writes of a file's fragments in one turn, 256 KiB, before others have theirs. */
+#define ROUNDS 4
 
 /* What every frame touches comes first and lies together: with many connections, fetching it is what a frame costs. */
 struct lw_conn {
@@ -60,8 +64,9 @@ struct lw_conn {
   } address;
   uint64_t acknowledged; /* bytes of the stream the peer's system had when ours was last asked */
   int64_t taken;    /* when it opened, or the peer was last seen to take some of a backlog; 0: never */
-  uint64_t epoch;       /* when epoch_content was counted */
-  size_t epoch_content; /* content queued in that turn */
+  uint64_t epoch;         /* when epoch_content was counted */
+  uint64_t epoch_content; /* content queued in that turn */
+  lw_reel *reel;        /* files on their way; NULL: there never was one */
   int error;
   char *why; /* of the error, in words; NULL: none but lw_strerror's */
   int close_code;
@@ -144,7 +149,7 @@ lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw
   if (!c) return NULL;
   c->owner = owner;
   if ((*err = set_out(c, offer, way)) < 0) goto fail;
-  *err = lw_upgrade_ask(c->upgrade, &c->session.out, &hub->loop->pool, &hub->loop->entropy, offer);
+  *err = lw_upgrade_ask(c->upgrade, &c->session.out.ready, &hub->loop->pool, &hub->loop->entropy, offer);
   if (*err < 0) goto fail;
   lw_source_post(hub->loop, &c->source, LW_POSTED);
   return c;
@@ -182,6 +187,8 @@ static void close_fd(lw_conn *c) {
   lw_loop *loop = c->hub->loop;
   int fd;
   drop_route(c);
+  lw_reel_free(c->reel);
+  c->reel = NULL;
   fd = c->source.fd;
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
@@ -276,8 +283,8 @@ char *lw_conn_take_protocol(lw_conn *c) {
 static void ask_progress(lw_conn *c) {
   long held = c->hub->loop->sys->unsent(c->source.fd);
   uint64_t before = c->acknowledged;
-  if (held < 0 || (uint64_t)held > c->session.sent) return; /* it does not tell, or not of our stream alone */
-  c->acknowledged = c->session.sent - (uint64_t)held;
+  if (held < 0 || (uint64_t)held > c->session.out.sent) return; /* it does not tell, or not of our stream alone */
+  c->acknowledged = c->session.out.sent - (uint64_t)held;
   if (c->acknowledged > before) {
     c->progress = lw_loop_clock(c->hub->loop);
     if (c->behind) c->taken = c->progress;
@@ -294,11 +301,11 @@ int lw_conn_owes_drain(const lw_conn *c) {
 }
 
 uint64_t lw_conn_sent(const lw_conn *c) {
-  return c->session.sent;
+  return lw_outgoing_gone(&c->session.out);
 }
 
 uint64_t lw_conn_written(const lw_conn *c) {
-  return c->session.sent + c->session.out.length;
+  return lw_outgoing_written(&c->session.out);
 }
 
 int64_t lw_conn_received(const lw_conn *c) {
@@ -309,7 +316,7 @@ int64_t lw_conn_alive(lw_conn *c) {
   lw_loop *loop = c->hub ? c->hub->loop : NULL;
   int connected = c->state > LW_CONN_DIALING && c->state < LW_CONN_CLOSED && !c->eof;
   if (loop && connected && lw_is_readable(loop->sys, c->source.fd)) return loop->sys->now();
-  if (loop && connected && c->acknowledged < lw_conn_written(c)) ask_progress(c);
+  if (loop && connected && c->acknowledged < lw_outgoing_end(&c->session.out)) ask_progress(c);
   return c->received > c->taken ? c->received : c->taken;
 }
 
@@ -428,8 +435,13 @@ static void go_mute(lw_conn *c) {
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
 }
 
+/* Content in memory that has not gone: what the marks are about. */
+static size_t held(const lw_conn *c) {
+  return lw_session_held(&c->session) + (c->reel ? lw_reel_held(c->reel) : 0);
+}
+
 static void note_drained(lw_conn *c) {
-  if (!c->want_drain || lw_session_buffered(&c->session) > c->settings.high_water / 2) return;
+  if (!c->want_drain || held(c) > c->settings.high_water / 2) return;
   if (c->state == LW_CONN_OPEN) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
 }
 
@@ -443,7 +455,9 @@ static void watch_stall(lw_conn *c) {
 static int write_slices(lw_conn *c, const lw_slice *slices, int count) {
   size_t taken, wire;
   int verdict = lw_stream_write(&c->stream, c->hub->loop, c->source.fd, slices, count, &taken, &wire);
+  int is_long = c->session.out.first != NULL;
   lw_session_sent(&c->session, taken);
+  if (is_long) c->said = c->session.out.sent + c->session.out.ready.length;
   if (wire > 0) c->progress = c->hub->loop->now;
   return verdict;
 }
@@ -455,14 +469,46 @@ static void fail_write(lw_conn *c, int err) {
   else go_mute(c);
 }
 
+/* A message that has begun cannot be finished: the peer is told, and it ends. */
+static void break_off(lw_conn *c, int err, const char *path) {
+  char why[512];
+  if (path) {
+    snprintf(why, sizeof why, "reading %.300s: %s", path, lw_strerror(err));
+    explain(c, why);
+    err = LW_ERR_FILE;
+  }
+  if (c->error == 0) c->error = err;
+  c->close_code = lw_err_close_code(err);
+  lw_session_break(&c->session, err);
+  if (c->state != LW_CONN_OPEN) return;
+  enter(c, LW_CONN_CLOSING);
+  c->paused = 0;
+  set_deadline(c, c->settings.close_timeout);
+}
+
+/* Fetches what the session wants of a file. */
+static void wind(lw_conn *c) {
+  const char *path;
+  int got = c->reel ? lw_reel_wind(c->reel, &c->session, &path) : 0;
+  if (got < 0) break_off(c, got, path);
+}
+
+/* 1 when a file has had its share of this turn. */
+static int had_its_share(lw_conn *c, int rounds) {
+  if (rounds < ROUNDS || lw_session_wants(&c->session) == 0) return 0;
+  lw_source_post(c->hub->loop, &c->source, LW_POSTED);
+  return 1;
+}
+
 static void flush(lw_conn *c) {
   lw_slice slices[SLICES];
-  int count, verdict;
+  int count, verdict, rounds = 0;
   if (c->state <= LW_CONN_DIALING || c->state >= LW_CONN_LINGERING || c->mute) return;
   do {
+    wind(c);
     count = lw_session_output(&c->session, slices, SLICES);
     verdict = count < 0 ? count : write_slices(c, slices, count);
-  } while (count > 0 && verdict == LW_STREAM_WENT);
+  } while (count > 0 && verdict == LW_STREAM_WENT && !had_its_share(c, ++rounds));
   if (verdict < 0) {
     if (count < 0) finish(c, count);
     else fail_write(c, verdict);
@@ -658,7 +704,7 @@ static void shake_hands(lw_conn *c) {
 int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
   int err;
   if (c->state != LW_CONN_ASKED || c->opened || !c->upgrade->ask.upgrade) return LW_ERR_CLOSED;
-  err = lw_handshake_switch(&c->session.out, &c->hub->loop->pool, c->upgrade->ask.key, protocol, NULL, headers);
+  err = lw_handshake_switch(&c->session.out.ready, &c->hub->loop->pool, c->upgrade->ask.key, protocol, NULL, headers);
   if (err == 0) err = open_conn(c, protocol);
   if (err < 0) {
     finish(c, err);
@@ -675,7 +721,7 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
   int head_only = head && lw_slice_equals(head->method, "HEAD");
   int err;
   if (c->state < LW_CONN_SHAKING || c->state > LW_CONN_ASKED || c->opened) return LW_ERR_CLOSED;
-  err = lw_handshake_respond(&c->session.out, &c->hub->loop->pool, status, headers, body, n, head_only);
+  err = lw_handshake_respond(&c->session.out.ready, &c->hub->loop->pool, status, headers, body, n, head_only);
   if (err < 0) {
     finish(c, err);
     return err;
@@ -801,7 +847,7 @@ static int end_event(lw_conn *c, lw_conn_event *event) {
 static int next_open(lw_conn *c, lw_conn_event *event) {
   lw_event got;
   while (c->state == LW_CONN_OPEN || c->state == LW_CONN_CLOSING) {
-    if (c->want_drain && c->state == LW_CONN_OPEN && lw_session_buffered(&c->session) <= c->settings.high_water / 2) {
+    if (c->want_drain && c->state == LW_CONN_OPEN && held(c) <= c->settings.high_water / 2) {
       c->want_drain = 0;
       event->kind = LW_CONN_DRAIN;
       return 1;
@@ -876,26 +922,23 @@ void lw_conn_rest(lw_conn *c) {
 /* -------------------------------------------------------------- messages */
 
 /* What a send came to: counted, and too much ends it. */
-static int sent(lw_conn *c, int err, size_t n) {
-  size_t queued;
+static int sent(lw_conn *c, int err, uint64_t n) {
   if (err < 0) return err;
   if (c->epoch != c->hub->epoch) {
     c->epoch = c->hub->epoch;
     c->epoch_content = 0;
   }
   c->epoch_content += n;
-  c->said = lw_conn_written(c);
+  if (!c->session.out.first) c->said = lw_outgoing_end(&c->session.out); /* else when it is ready */
   mark_dirty(c);
-  queued = lw_session_buffered(&c->session);
-  if (queued < c->settings.high_water) return 1;
+  if (held(c) < c->settings.high_water) return 1;
   c->want_drain = 1;
   return 0;
 }
 
 /* 1 if n more bytes are too many for a peer that does not read. */
 static int too_slow(lw_conn *c, size_t n) {
-  size_t queued = lw_session_buffered(&c->session);
-  size_t framing = c->session.out.length - queued;
+  size_t queued = held(c), framing = lw_outgoing_framing(&c->session.out);
   if (n <= c->settings.max_buffered && queued <= c->settings.max_buffered - n && framing <= c->settings.max_buffered) return 0;
   c->mute = 1;
   finish(c, LW_ERR_SLOW);
@@ -914,16 +957,25 @@ int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n) {
   return sent(c, lw_session_share(&c->session, chunk, n), n);
 }
 
+int lw_conn_send_body(lw_conn *c, lw_opcode opcode, lw_body *body) {
+  uint64_t n = lw_body_size(body);
+  int err = c->state != LW_CONN_OPEN ? LW_ERR_CLOSED : too_slow(c, lw_body_held(body)) ? LW_ERR_SLOW : 0;
+  if (err == 0 && !c->reel && !(c->reel = lw_reel_new())) err = LW_ERR_MEMORY;
+  if (err == 0) return sent(c, lw_reel_add(c->reel, &c->session, opcode, body), n);
+  lw_body_free(body);
+  return err;
+}
+
 int lw_conn_ping(lw_conn *c, const void *bytes, size_t n) {
   int err;
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, 0)) return LW_ERR_CLOSED;
-  if (c->acknowledged < lw_conn_written(c)) ask_progress(c); /* what it takes of this from now on is life */
+  if (c->acknowledged < lw_outgoing_end(&c->session.out)) ask_progress(c); /* what it takes of this from now on is life */
   else c->behind = 0;
   err = lw_session_ping(&c->session, bytes, n);
   if (err < 0) return err;
   c->pinged = lw_loop_clock(c->hub->loop);
-  c->ping_end = lw_conn_written(c);
+  c->ping_end = lw_outgoing_end(&c->session.out);
   mark_dirty(c);
   return 0;
 }
@@ -982,12 +1034,12 @@ void lw_conn_resume(lw_conn *c) {
   lw_source_post(c->hub->loop, &c->source, LW_POSTED);
 }
 
-size_t lw_conn_unsent(const lw_conn *c) {
+uint64_t lw_conn_unsent(const lw_conn *c) {
   return lw_session_buffered(&c->session);
 }
 
-size_t lw_conn_buffered(const lw_conn *c) {
-  size_t queued = lw_session_buffered(&c->session);
+uint64_t lw_conn_buffered(const lw_conn *c) {
+  uint64_t queued = lw_session_buffered(&c->session);
   if (c->hub && c->epoch == c->hub->epoch && c->epoch_content > queued) return c->epoch_content;
   return queued;
 }
@@ -997,6 +1049,8 @@ size_t lw_conn_buffered(const lw_conn *c) {
 /* One try to say goodbye, without waiting for anything. */
 static void farewell(lw_conn *c) {
   if (c->state == LW_CONN_OPEN) lw_conn_close(c, 1001, NULL, 0);
+  if (!c->blocked) flush(c);
+  lw_session_forsake(&c->session); /* a file that is not through by now */
   if (!c->blocked) flush(c);
   if (c->source.fd >= 0 && c->state >= LW_CONN_OPEN && c->state < LW_CONN_CLOSED) {
     part(c);

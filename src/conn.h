@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "body.h"
 #include "buf.h"
 #include "err.h"
 #include "handshake.h"
@@ -183,6 +184,8 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
 int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n);
 /* A frame of lw_session_frame with n bytes of content, shared. As lw_conn_send. */
 int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n);
+/* A message of 1 byte or more that is read while it is sent; takes the body over, also when it fails. As lw_conn_send. */
+int lw_conn_send_body(lw_conn *c, lw_opcode opcode, lw_body *body);
 int lw_conn_ping(lw_conn *c, const void *bytes, size_t n);
 /* Tries to send what is queued now, and not when the turn is over: its memory serves the next connection at once. */
 void lw_conn_flush(lw_conn *c);
@@ -195,13 +198,16 @@ void lw_conn_end(lw_conn *c);
 void lw_conn_pause(lw_conn *c);
 void lw_conn_resume(lw_conn *c);
 /* Content queued and not handed to the system; all of the current turn's counts. */
-size_t lw_conn_buffered(const lw_conn *c);
+uint64_t lw_conn_buffered(const lw_conn *c);
 /* Content queued and not handed to the system, whenever it was queued. */
-size_t lw_conn_unsent(const lw_conn *c);
+uint64_t lw_conn_unsent(const lw_conn *c);
 int lw_conn_is_paused(const lw_conn *c);
 /* 1 if a send found too much queued, and LW_CONN_DRAIN has not come since. */
 int lw_conn_owes_drain(const lw_conn *c);
-/* Bytes of the stream so far, framing and all: given to the system, and with what is queued. */
+/*
+** Bytes of the stream so far, framing and all: given to the system, and with what is queued,
+** files included. What passes between a file's fragments (pings, pongs) counts in neither.
+*/
 uint64_t lw_conn_sent(const lw_conn *c);
 uint64_t lw_conn_written(const lw_conn *c);
 /* When bytes were last received; 0: never. */

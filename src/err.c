@@ -123,6 +123,11 @@ static const char *const texts[] = {
 
     [-LW_ERR_TLS] = "the TLS connection failed",
     [-LW_ERR_UNREAD] = "the other side asks TLS for answers that it does not read",
+
+    [-LW_ERR_FILE] = "a file that was being sent can no longer be read",
+    [-LW_ERR_FILE_KIND] = "it is no regular file",
+    [-LW_ERR_FILE_CHANGED] = "the file has changed since the Blob was made",
+    [-LW_ERR_FILE_SHORT] = "the file has become shorter while it was read",
 };
 
 /* strerror itself may share one buffer between threads. */

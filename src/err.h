@@ -116,7 +116,13 @@ typedef enum lw_err {
   LW_ERR_PROXY_EOF = -154,     /* the proxy ended the connection before it was through */
 
   LW_ERR_TLS = -160,           /* TLS failed; in words where it did */
-  LW_ERR_UNREAD = -161         /* it asks TLS for answers and does not read them */
+  LW_ERR_UNREAD = -161,        /* it asks TLS for answers and does not read them */
+
+  /* files on their way */
+  LW_ERR_FILE = -170,          /* one cannot be read any more; which and why, in words where it was */
+  LW_ERR_FILE_KIND = -171,     /* no regular file */
+  LW_ERR_FILE_CHANGED = -172,  /* written or replaced since it was looked at */
+  LW_ERR_FILE_SHORT = -173     /* ends before its end */
 } lw_err;
 
 /* errno and getaddrinfo codes in the same int: below every lw_err. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lua_box.h"
+#include "lua_buffer.h"
 #include "lua_option.h"
 #include "utf8.h"
 
@@ -25,15 +26,41 @@ static int wants_binary(lua_State *L, int index, const char *what) {
   return binary;
 }
 
-const char *lw_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode) {
-  const char *data;
-  if (lua_type(L, index) != LUA_TSTRING)
-    lw_raise(L, "TypeError", "%s: a string expected, got %s", what, lw_typename(L, index));
-  data = lua_tolstring(L, index, n);
-  *opcode = wants_binary(L, index + 1, what) ? LW_BINARY : LW_TEXT;
-  if (*opcode == LW_TEXT && !lw_utf8_valid((const unsigned char *)data, *n))
+/* What is no string: binary, whatever the options say. */
+static void check_binary(lua_State *L, int index, const char *what, lw_data *data) {
+  const lw_array_buffer *buffer = lw_buffer_test(L, index);
+  data->opcode = LW_BINARY;
+  if (buffer) {
+    data->bytes = (const char *)buffer->bytes;
+    data->n = buffer->n;
+    return;
+  }
+  data->blob = lw_blob_test(L, index);
+  if (!data->blob)
+    lw_raise(L, "TypeError", "%s: a string, an ArrayBuffer or a Blob expected, got %s", what, lw_typename(L, index));
+  data->bytes = lw_blob_bytes(data->blob);
+  data->n = lw_blob_size(data->blob);
+  if (data->bytes) data->blob = NULL;
+}
+
+void lw_check_data(lua_State *L, int index, const char *what, lw_data *data) {
+  size_t n;
+  memset(data, 0, sizeof *data);
+  if (lua_type(L, index) != LUA_TSTRING) {
+    check_binary(L, index, what, data);
+    wants_binary(L, index + 1, what);
+    return;
+  }
+  data->bytes = lua_tolstring(L, index, &n);
+  data->n = n;
+  data->opcode = wants_binary(L, index + 1, what) ? LW_BINARY : LW_TEXT;
+  if (data->opcode == LW_TEXT && !lw_utf8_valid((const unsigned char *)data->bytes, n))
     lw_raise(L, "TypeError", "%s: the text is not UTF-8; bytes are sent with (data, \"binary\")", what);
-  return data;
+}
+
+void lw_check_shared(lua_State *L, int index, const char *what, lw_data *data) {
+  lw_check_data(L, index, what, data);
+  if (data->blob) lw_raise(L, "NotSupportedError", "%s: a file is sent to one socket at a time: socket:send(blob)", what);
 }
 
 static unsigned check_code(lua_State *L, int index, int server_side) {

@@ -5,18 +5,30 @@
 #define LW_LUA_CHECK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "frame.h"
 #include "http.h"
+#include "lua_blob.h"
 #include "lua_compat.h"
 
 #pragma GCC visibility push(hidden)
 
+/* What is to be sent, as one message. */
+typedef struct lw_data {
+  lw_opcode opcode;
+  const char *bytes;   /* as long as the value stays where it was; NULL: some are in files */
+  uint64_t n;
+  const lw_blob *blob; /* whose files; NULL: all is in memory */
+} lw_data;
+
 /*
-** The data of a send at `index`, with its flag or options at `index` + 1: text or binary.
-** Raises TypeError for what cannot be sent.
+** The data of a send at `index`, with its flag or options at `index` + 1: a string, an ArrayBuffer
+** or a Blob. Raises TypeError for what cannot be sent.
 */
-const char *lw_check_data(lua_State *L, int index, const char *what, size_t *n, lw_opcode *opcode);
+void lw_check_data(lua_State *L, int index, const char *what, lw_data *data);
+/* The same for one frame to many: raises NotSupportedError for files. */
+void lw_check_shared(lua_State *L, int index, const char *what, lw_data *data);
 /* Code and reason of a close at `index` and `index` + 1, checked in the standard's order. */
 unsigned lw_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n);
 /*

@@ -4,7 +4,9 @@
 #define _GNU_SOURCE /* dladdr, RTLD_NODELETE */
 #include <dlfcn.h>
 
+#include "lua_blob.h"
 #include "lua_box.h"
+#include "lua_buffer.h"
 #include "lua_event.h"
 #include "lua_loop.h"
 #include "lua_policy.h"
@@ -23,25 +25,7 @@ static void pin_library(void) {
   if (dladdr(&here, &info) && info.dli_fname) dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE);
 }
 
-/* Upvalue: the name of what was called or indexed. */
-static int refuse(lua_State *L) {
-  lw_raise(L, "NotSupportedError", "lunawire.%s is not available in this build", lua_tostring(L, lua_upvalueindex(1)));
-}
-
-/* absent(name): a value for a public name that is not built yet: using it raises. */
-static int absent(lua_State *L) {
-  luaL_checkstring(L, 1);
-  lua_newtable(L);
-  lua_createtable(L, 0, 2);
-  lua_pushvalue(L, 1);
-  lua_pushcclosure(L, refuse, 1);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -3, "__call");
-  lua_setfield(L, -2, "__index");
-  lua_setmetatable(L, -2);
-  return 1;
-}
-
+/* CloseCode: name -> code and code -> name. */
 static void set_codes(lua_State *L) {
   static const struct {
     const char *name;
@@ -55,6 +39,8 @@ static void set_codes(lua_State *L) {
   for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
     lua_pushinteger(L, codes[i].code);
     lua_setfield(L, -2, codes[i].name);
+    lua_pushstring(L, codes[i].name);
+    lua_rawseti(L, -2, codes[i].code);
   }
   lw_host_push(L);
   lua_getiuservalue(L, -1, LW_HOST_EVENTS);
@@ -74,6 +60,8 @@ int luaopen_lunawire_core(lua_State *L) {
   lw_event_open(L);
   lua_pop(L, 1);
   lua_newtable(L);
+  lw_buffer_open(L);
+  lw_blob_open(L);
   lw_timer_open(L);
   lw_lua_loop_open(L);
   lw_socket_open(L);
@@ -81,7 +69,5 @@ int luaopen_lunawire_core(lua_State *L) {
   lw_step_open(L);
   lw_policy_open(L);
   set_codes(L);
-  lua_pushcfunction(L, absent);
-  lua_setfield(L, -2, "absent");
   return 1;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lua_box.h"
+#include "lua_buffer.h"
 #include "lua_check.h"
 #include "lua_event.h"
 #include "lua_option.h"
@@ -68,13 +69,24 @@ static int random_bytes(lua_State *L) {
   return 1;
 }
 
-/* messageSize(data [, "binary" | options]): the bytes of the message that `send` would make of it; raises what send raises. */
+/*
+** messageSize(data [, "binary" | options]): the bytes of the message that `send` would make of it, and how many of them
+** are in memory; raises what send raises.
+*/
 static int message_size(lua_State *L) {
-  size_t n;
-  lw_opcode opcode;
+  lw_data data;
   lua_settop(L, 2);
-  lw_check_data(L, 1, "send", &n, &opcode);
-  lua_pushinteger(L, (lua_Integer)n);
+  lw_check_data(L, 1, "send", &data);
+  lua_pushinteger(L, (lua_Integer)data.n);
+  lua_pushinteger(L, data.blob ? (lua_Integer)lw_blob_held(data.blob) : (lua_Integer)data.n);
+  return 2;
+}
+
+/* snapshot(data): what does not change while it is kept: of an ArrayBuffer a copy, all else is itself. */
+static int snapshot(lua_State *L) {
+  const lw_array_buffer *buffer = lw_buffer_test(L, 1);
+  lua_settop(L, 1);
+  if (buffer) memcpy(lw_buffer_push(L, buffer->n)->bytes, buffer->bytes, buffer->n);
   return 1;
 }
 
@@ -150,6 +162,7 @@ static const luaL_Reg functions[] = {{"ours", ours},                {"Error", ne
                                      {"random", random_number},     {"randomBytes", random_bytes},
                                      {"messageSize", message_size}, {"attempt", attempt},
                                      {"raise", raise_again},        {"warn", warn_of},
+                                     {"snapshot", snapshot},
                                      {"report", report},            {"inHandler", in_handler},
                                      {NULL, NULL}};
 

@@ -341,26 +341,27 @@ static int push_count(lua_State *L, const char *what, long count) {
 /* server:publish(topic, data [, "binary"]) */
 static int server_publish(lua_State *L) {
   server_box *s = check_server(L);
-  size_t topic_n, n;
-  lw_opcode opcode;
-  const char *topic, *data;
+  size_t topic_n;
+  lw_data data;
+  const char *topic;
   lw_host_check(L);
   if (lua_type(L, 2) != LUA_TSTRING)
     lw_raise(L, "TypeError", "publish: the topic must be a string, got %s", lw_typename(L, 2));
   topic = lua_tolstring(L, 2, &topic_n);
-  data = lw_check_data(L, 3, "publish", &n, &opcode);
-  return push_count(L, "publish", s->server ? lw_server_publish(s->server, NULL, topic, topic_n, opcode, data, n) : 0);
+  lw_check_shared(L, 3, "publish", &data);
+  if (!s->server) return push_count(L, "publish", 0);
+  return push_count(L, "publish",
+                    lw_server_publish(s->server, NULL, topic, topic_n, data.opcode, data.bytes, (size_t)data.n));
 }
 
 /* server:broadcast(data [, "binary"]) */
 static int server_broadcast(lua_State *L) {
   server_box *s = check_server(L);
-  size_t n;
-  lw_opcode opcode;
-  const char *data;
+  lw_data data;
   lw_host_check(L);
-  data = lw_check_data(L, 2, "broadcast", &n, &opcode);
-  return push_count(L, "broadcast", s->server ? lw_server_broadcast(s->server, opcode, data, n) : 0);
+  lw_check_shared(L, 2, "broadcast", &data);
+  if (!s->server) return push_count(L, "broadcast", 0);
+  return push_count(L, "broadcast", lw_server_broadcast(s->server, data.opcode, data.bytes, (size_t)data.n));
 }
 
 /* server:close([code [, reason]]) */

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "http.h"
+#include "lua_blob.h"
+#include "lua_buffer.h"
 #include "lua_check.h"
 #include "lua_client.h"
 #include "lua_option.h"
@@ -191,9 +193,11 @@ static int get_protocol(lua_State *L, const socket_box *s) {
   return 1;
 }
 
-static size_t buffered(const lw_lua_socket *s) {
+static uint64_t buffered(const lw_lua_socket *s) {
   return s->unsent + (s->conn ? lw_conn_buffered(s->conn) : 0);
 }
+
+static const char *const binary_types[LW_BINARY_TYPES] = {"string", "arraybuffer", "blob"};
 
 static int get_member(lua_State *L, socket_box *s, int member) {
   switch (member) {
@@ -202,7 +206,7 @@ static int get_member(lua_State *L, socket_box *s, int member) {
     case GET_PROTOCOL: return get_protocol(L, s);
     case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
     case GET_BUFFERED: lua_pushinteger(L, (lua_Integer)buffered(&s->socket)); return 1;
-    case GET_BINARY_TYPE: lua_pushliteral(L, "string"); return 1;
+    case GET_BINARY_TYPE: lua_pushstring(L, binary_types[s->socket.binary_type]); return 1;
     case GET_RECEIVED: return push_time(L, s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received);
     case GET_ALIVE: return push_time(L, s->socket.conn ? lw_conn_alive(s->socket.conn) : s->socket.received);
     case GET_WRITTEN: lua_pushinteger(L, s->socket.conn ? (lua_Integer)lw_conn_written(s->socket.conn) : s->written); return 1;
@@ -250,11 +254,13 @@ static int socket_index(lua_State *L) {
   }
 }
 
-static int set_binary_type(lua_State *L) {
+static int set_binary_type(lua_State *L, socket_box *s) {
   const char *type = lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : NULL;
-  if (type && strcmp(type, "string") == 0) return 0;
-  if (type && (strcmp(type, "arraybuffer") == 0 || strcmp(type, "blob") == 0))
-    lw_raise(L, "NotSupportedError", "binaryType \"%s\" is not available in this build", type);
+  for (int i = 0; type && i < LW_BINARY_TYPES; i++) {
+    if (strcmp(type, binary_types[i]) != 0) continue;
+    s->socket.binary_type = (unsigned char)i;
+    return 0;
+  }
   lw_raise(L, "TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got %s",
            type ? type : lw_typename(L, 3));
 }
@@ -286,7 +292,7 @@ static int socket_newindex(lua_State *L) {
   type = lw_rawget(L, lua_upvalueindex(3));
   if (type == LUA_TNIL) return set_own_field(L);
   if (type == LUA_TNUMBER) member = (int)-lua_tointeger(L, -1);
-  if (member == GET_BINARY_TYPE) return set_binary_type(L);
+  if (member == GET_BINARY_TYPE) return set_binary_type(L, s);
   if (member <= GET_HANDLER)
     lw_raise(L, "TypeError", CLASS "'s \"%s\" is read-only", lua_tostring(L, 2));
   lw_target_set(L, 1, (lw_event_type)(member - GET_HANDLER), 3);
@@ -307,23 +313,29 @@ static int socket_tostring(lua_State *L) {
 /* ----------------------------------------------------------------- methods */
 
 /* What a send came to: true below the high-water mark. */
-static int sent(lua_State *L, lw_lua_socket *s, const char *what, int result, size_t n) {
+static int sent(lua_State *L, lw_lua_socket *s, const char *what, int result, uint64_t n) {
   if (result == LW_ERR_CLOSED || result == LW_ERR_SLOW) s->unsent += n;
   else if (result < 0) lw_raise_err(L, what, result);
   lua_pushboolean(L, result == 1);
   return 1;
 }
 
+/* 1, 0 or an lw_err, as lw_conn_send. */
+static int send_data(lua_State *L, socket_box *s, const lw_data *data) {
+  lw_conn *conn = s->socket.conn;
+  if (!conn || lw_conn_where(conn) != LW_CONN_OPEN) return LW_ERR_CLOSED;
+  if (!data->blob) return lw_conn_send(conn, data->opcode, data->bytes, (size_t)data->n);
+  return lw_conn_send_body(conn, data->opcode, lw_blob_body(L, data->blob, "send"));
+}
+
 /* ws:send(data [, "binary" | options]) */
 static int socket_send(lua_State *L) {
   socket_box *s = check_socket(L);
-  size_t n;
-  lw_opcode opcode;
-  const char *data;
+  lw_data data;
   lw_host_check(L);
   if (ready_state(&s->socket) == 0) lw_raise(L, "InvalidStateError", "send: the connection is not open yet");
-  data = lw_check_data(L, 2, "send", &n, &opcode);
-  return sent(L, &s->socket, "send", s->socket.conn ? lw_conn_send(s->socket.conn, opcode, data, n) : LW_ERR_CLOSED, n);
+  lw_check_data(L, 2, "send", &data);
+  return sent(L, &s->socket, "send", send_data(L, s, &data), data.n);
 }
 
 /* ws:close([code [, reason]]) */
@@ -442,13 +454,13 @@ static int socket_subscribed(lua_State *L) {
 /* socket:publish(topic, data [, "binary"]): to all subscribers but itself. */
 static int socket_publish(lua_State *L) {
   lw_conn *conn;
-  size_t topic_n, n;
-  lw_opcode opcode;
+  size_t topic_n;
+  lw_data data;
   const char *topic = check_topic(L, "publish", &conn, &topic_n);
-  const char *data = lw_check_data(L, 3, "publish", &n, &opcode);
   long count = 0;
+  lw_check_shared(L, 3, "publish", &data);
   if (conn && lw_conn_seat(conn)->server)
-    count = lw_server_publish(lw_conn_seat(conn)->server, conn, topic, topic_n, opcode, data, n);
+    count = lw_server_publish(lw_conn_seat(conn)->server, conn, topic, topic_n, data.opcode, data.bytes, (size_t)data.n);
   if (count < 0) lw_raise_err(L, "publish", (int)count);
   lua_pushinteger(L, count);
   return 1;
@@ -466,6 +478,7 @@ static const char *error_code(int err) {
   if (err == LW_ERR_SLOW || err == LW_ERR_UNREAD) return "slow";
   if (err == LW_ERR_ABORTED) return "aborted";
   if (err == LW_ERR_MEMORY || err == LW_ERR_RANDOM) return "memory";
+  if (err == LW_ERR_FILE) return "file";
   if (err <= LW_ERR_HTTP_START && err >= LW_ERR_EOF) return "http";
   return "protocol";
 }
@@ -551,11 +564,28 @@ static void push_data(lua_State *L, lw_event_type type, int target, const lw_con
   lua_setfield(L, -2, "data");
 }
 
+/* A binary message, as binaryType says now (WHATWG WebSockets, "When a WebSocket message has been received"). */
+static void push_message(lua_State *L, const socket_box *s, int target, const lw_conn_event *event) {
+  if (!event->binary || s->socket.binary_type == LW_BINARY_TYPE_STRING) {
+    push_data(L, LW_ON_MESSAGE, target, event);
+    return;
+  }
+  lw_event_push(L, LW_ON_MESSAGE, 1, target, 1);
+  if (s->socket.binary_type == LW_BINARY_TYPE_BUFFER) {
+    lw_array_buffer *buffer = lw_buffer_push(L, event->n);
+    if (event->n > 0) memcpy(buffer->bytes, event->bytes, event->n);
+  } else {
+    lua_pushlstring(L, (const char *)event->bytes, event->n);
+    lw_blob_wrap(L);
+  }
+  lua_setfield(L, -2, "data");
+}
+
 static void push_event(lua_State *L, socket_box *s, lw_conn *conn, lw_event_type type, int target, const lw_conn_event *event) {
   switch (type) {
     case LW_ON_ERROR: push_error(L, s, conn, target, event); return;
     case LW_ON_CLOSE: push_close(L, target, event); return;
-    case LW_ON_MESSAGE:
+    case LW_ON_MESSAGE: push_message(L, s, target, event); return;
     case LW_ON_PING: push_data(L, type, target, event); return;
     case LW_ON_PONG:
       push_data(L, type, target, event);

@@ -4,18 +4,23 @@
 #ifndef LW_LUA_SOCKET_H
 #define LW_LUA_SOCKET_H
 
+#include <stdint.h>
+
 #include "conn.h"
 #include "lua_box.h"
 #include "lua_event.h"
 
 #pragma GCC visibility push(hidden)
 
+enum { LW_BINARY_TYPE_STRING, LW_BINARY_TYPE_BUFFER, LW_BINARY_TYPE_BLOB, LW_BINARY_TYPES };
+
 typedef struct lw_lua_socket {
   lw_target target;
   lw_conn *conn;  /* NULL once its close was delivered */
-  size_t unsent;  /* bufferedAmount beyond what the connection has queued */
+  uint64_t unsent; /* bufferedAmount beyond what the connection has queued */
   int64_t received;
   unsigned char server_side;
+  unsigned char binary_type; /* what binary messages are given as: a LW_BINARY_TYPE_… */
   unsigned char closed; /* readyState is 3 */
   unsigned char follows; /* client: goes where the server sends it, as long as it is not open */
 } lw_lua_socket;

@@ -12,6 +12,8 @@
 
 /* The first piece of a message gets room for this much, however much was announced. */
 #define MESSAGE_FIRST 1024
+/* Of a long message, a fragment: what one read of a file and one write are worth. */
+#define FRAGMENT ((size_t)64 * 1024)
 
 void lw_session_init(lw_session *s, lw_role role, const lw_limits *limits, lw_pool *pool,
                      lw_entropy *entropy) {
@@ -21,7 +23,6 @@ void lw_session_init(lw_session *s, lw_role role, const lw_limits *limits, lw_po
   s->limits = limits;
   s->pool = pool;
   s->entropy = entropy;
-  lw_buf_init(&s->out);
 }
 
 static void drop_input(lw_session *s) {
@@ -39,7 +40,7 @@ static void drop_message(lw_session *s) {
 void lw_session_clear(lw_session *s) {
   drop_input(s);
   drop_message(s);
-  lw_buf_clear(&s->out, s->pool);
+  lw_outgoing_clear(&s->out, s->pool);
 }
 
 /* ------------------------------------------------------------------ out */
@@ -100,6 +101,7 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
   unsigned char(*keys)[4] = NULL, (*many)[4] = NULL;
   size_t frames = frame_count(s->limits, n);
   size_t room = message_room(n, frames);
+  lw_buf *out = lw_outgoing_tail(&s->out);
   unsigned char *at;
   int err = 0;
 
@@ -110,9 +112,9 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
     keys = many ? many : one;
     err = take_keys(s, keys, frames);
   }
-  if (err == 0 && !(at = lw_buf_reserve(&s->out, s->pool, room))) err = LW_ERR_MEMORY;
+  if (err == 0 && !(at = lw_buf_reserve(out, s->pool, room))) err = LW_ERR_MEMORY;
   if (err == 0)
-    lw_buf_commit(&s->out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
+    lw_buf_commit(out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
   free(many);
   return err;
 }
@@ -128,7 +130,34 @@ lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opc
 
 int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n) {
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
-  return lw_buf_share(&s->out, chunk, n);
+  return lw_buf_share(lw_outgoing_tail(&s->out), chunk, n);
+}
+
+int lw_session_begin(lw_session *s, lw_opcode opcode, uint64_t n) {
+  uint64_t most = s->limits->fragment_size;
+  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  if (most == 0 || most > FRAGMENT) most = FRAGMENT;
+  return lw_outgoing_begin(&s->out, opcode, n, (size_t)most, s->role == LW_CLIENT);
+}
+
+size_t lw_session_wants(const lw_session *s) {
+  return lw_outgoing_wants(&s->out);
+}
+
+unsigned char *lw_session_room(lw_session *s) {
+  return lw_outgoing_room(&s->out, s->pool);
+}
+
+int lw_session_fill(lw_session *s) {
+  unsigned char key[4];
+  int err;
+  if (s->role == LW_SERVER) return lw_outgoing_fill(&s->out, NULL);
+  err = lw_entropy_take(s->entropy, key, 4);
+  return err < 0 ? err : lw_outgoing_fill(&s->out, key);
+}
+
+void lw_session_forsake(lw_session *s) {
+  lw_outgoing_forsake(&s->out);
 }
 
 /* Writes a control frame to `at`. Returns its length or a negative lw_err. */
@@ -146,7 +175,7 @@ static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const
 static int queue_control(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
   unsigned char frame[LW_FRAME_MAX + LW_CONTROL_MAX];
   int used = put_control(s, frame, opcode, bytes, n);
-  return used < 0 ? used : lw_buf_append(&s->out, s->pool, frame, (size_t)used);
+  return used < 0 ? used : lw_buf_append(lw_outgoing_control(&s->out), s->pool, frame, (size_t)used);
 }
 
 int lw_session_ping(lw_session *s, const void *bytes, size_t n) {
@@ -158,11 +187,11 @@ int lw_session_ping(lw_session *s, const void *bytes, size_t n) {
 /* Of many pings that came while nothing could be sent, only the last is answered (5.5.3). */
 static int queue_pong(lw_session *s) {
   int err;
-  if (!s->pong_due || s->pong_end > s->sent) return 0;
+  if (!s->pong_due || s->pong_end > s->out.sent) return 0;
   err = queue_control(s, LW_PONG, s->pong, s->pong_length);
   if (err < 0) return err;
   s->pong_due = 0;
-  s->pong_end = s->sent + s->out.length;
+  s->pong_end = lw_outgoing_end(&s->out);
   return 0;
 }
 
@@ -195,8 +224,8 @@ int lw_session_output(lw_session *s, lw_slice *slices, int max) {
   int err = queue_pong(s);
   int count;
   if (err < 0) return err;
-  count = lw_buf_slices(&s->out, slices, max);
-  if (count < max && s->last_sent < s->last_length) {
+  count = lw_outgoing_slices(&s->out, slices, max);
+  if (count < max && s->last_sent < s->last_length && (!s->out.first || s->out.forsaken)) {
     slices[count].bytes = s->last + s->last_sent;
     slices[count].n = (size_t)(s->last_length - s->last_sent);
     count++;
@@ -205,18 +234,21 @@ int lw_session_output(lw_session *s, lw_slice *slices, int max) {
 }
 
 void lw_session_sent(lw_session *s, size_t n) {
-  size_t queued = n < s->out.length ? n : s->out.length;
-  s->sent += n;
-  lw_buf_consume(&s->out, s->pool, queued);
-  s->last_sent = (unsigned char)(s->last_sent + (n - queued));
+  size_t rest = n - lw_outgoing_went(&s->out, s->pool, n);
+  s->out.sent += rest;
+  s->last_sent = (unsigned char)(s->last_sent + rest);
 }
 
 int lw_session_pending(const lw_session *s) {
-  return s->out.length > 0 || s->last_sent < s->last_length || s->pong_due;
+  return lw_outgoing_pending(&s->out) || s->last_sent < s->last_length || s->pong_due;
 }
 
-size_t lw_session_buffered(const lw_session *s) {
-  return lw_buf_content(&s->out);
+size_t lw_session_held(const lw_session *s) {
+  return lw_outgoing_held(&s->out);
+}
+
+uint64_t lw_session_buffered(const lw_session *s) {
+  return lw_outgoing_held(&s->out) + lw_outgoing_awaited(&s->out);
 }
 
 /* ------------------------------------------------------------------- in */
@@ -249,16 +281,22 @@ int lw_session_stash(lw_session *s) {
   return 0;
 }
 
-/* The peer broke the protocol (or we cannot go on): tell it why and read no more. */
-static int fail(lw_session *s, int err, lw_event *event) {
+void lw_session_break(lw_session *s, int err) {
   const char *why = lw_strerror(err);
-  event->kind = LW_EVENT_FAILURE;
-  event->error = err;
-  event->code = lw_err_close_code(err);
-  put_close(s, (unsigned)event->code, why, strlen(why));
+  if (s->out.first && !s->out.forsaken) s->last_length = 0; /* a Close frame that waits behind what will not come */
+  lw_outgoing_forsake(&s->out);
+  put_close(s, (unsigned)lw_err_close_code(err), why, strlen(why));
   s->state = LW_SESSION_FAILED;
   drop_input(s);
   drop_message(s);
+}
+
+/* The peer broke the protocol (or we cannot go on): tell it why and read no more. */
+static int fail(lw_session *s, int err, lw_event *event) {
+  event->kind = LW_EVENT_FAILURE;
+  event->error = err;
+  event->code = lw_err_close_code(err);
+  lw_session_break(s, err);
   return 1;
 }
 
@@ -421,6 +459,7 @@ static int end_close(lw_session *s, lw_event *event, const unsigned char *bytes,
   event->code = code ? (int)code : 1005;
   event->bytes = n > 2 ? bytes + 2 : (const unsigned char *)"";
   event->n = n > 2 ? n - 2 : 0;
+  lw_outgoing_forsake(&s->out);               /* who has closed reads no more of it */
   put_close(s, code, event->bytes, event->n); /* code and reason come back, as people's peers expect */
   s->state = LW_SESSION_CLOSED;
   drop_message(s);

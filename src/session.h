@@ -16,6 +16,7 @@
 #include "crypt.h"
 #include "err.h"
 #include "frame.h"
+#include "outgoing.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -78,8 +79,7 @@ typedef struct lw_session {
   lw_frame frame;
   uint64_t left;      /* payload bytes of the frame still to come */
 
-  uint64_t sent;     /* bytes handed out and sent so far */
-  lw_buf out;
+  lw_outgoing out;
   uint64_t pong_end; /* where in the stream the last queued pong ends */
 
   uint64_t fragments; /* of the message so far */
@@ -137,6 +137,19 @@ lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opc
                            const void *bytes, size_t n);
 /* Queues such a chunk, n bytes of content, by reference. As lw_session_send. */
 int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n);
+/*
+** Queues a message of n (1 or more) bytes whose payload comes while it is sent, in fragments. As lw_session_send.
+** While lw_session_wants tells a number, lw_session_room has room for just so many bytes (NULL: no
+** memory) and lw_session_fill takes them: 1 if the message is whole, 0, or a negative lw_err.
+*/
+int lw_session_begin(lw_session *s, lw_opcode opcode, uint64_t n);
+size_t lw_session_wants(const lw_session *s);
+unsigned char *lw_session_room(lw_session *s);
+int lw_session_fill(lw_session *s);
+/* They cannot be had: the peer is told in a Close frame, LW_SESSION_FAILED. */
+void lw_session_break(lw_session *s, int err);
+/* Waits for no payload any more: what is ready goes, then the Close frame. */
+void lw_session_forsake(lw_session *s);
 /* n <= 125 bytes. As lw_session_send. */
 int lw_session_ping(lw_session *s, const void *bytes, size_t n);
 /*
@@ -155,8 +168,10 @@ int lw_session_output(lw_session *s, lw_slice *slices, int max);
 void lw_session_sent(lw_session *s, size_t n);
 /* 1 while lw_session_output has something. */
 int lw_session_pending(const lw_session *s);
-/* Content queued and not gone yet, as exact as lw_buf_content: bufferedAmount. */
-size_t lw_session_buffered(const lw_session *s);
+/* Content in memory and not gone yet, as exact as lw_buf_content. */
+size_t lw_session_held(const lw_session *s);
+/* The same with the payload that is still to come: bufferedAmount. */
+uint64_t lw_session_buffered(const lw_session *s);
 
 #pragma GCC visibility pop
 #endif

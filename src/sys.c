@@ -155,7 +155,18 @@ static int is_socket(const char *path) {
   return S_ISSOCK(info.st_mode) ? 1 : 0;
 }
 
+static int open_file(const char *path) {
+  return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
 /* --- bytes --- */
+
+static ssize_t read_from(int fd, void *bytes, size_t n, off_t from) {
+  ssize_t got;
+  do got = pread(fd, bytes, n, from);
+  while (got < 0 && errno == EINTR);
+  return got;
+}
 
 /* An interrupted connect goes on by itself, like one that cannot finish at once. */
 static int begin_connect(int fd, const struct sockaddr *address, socklen_t size) {
@@ -300,6 +311,9 @@ const lw_sys lw_sys_real = {
   .unlink = unlink,
   .is_socket = is_socket,
   .stat = stat,
+  .open_file = open_file,
+  .fstat = fstat,
+  .pread = read_from,
   .unsent = unsent,
   .getaddrinfo = getaddrinfo,
   .freeaddrinfo = freeaddrinfo,

@@ -47,6 +47,9 @@ typedef struct lw_sys {
   int (*unlink)(const char *path);
   int (*is_socket)(const char *path); /* 1: the path itself is a socket; 0: it is something else; -1 */
   int (*stat)(const char *path, struct stat *status);
+  int (*open_file)(const char *path); /* for reading; never waits for a writer, as of a pipe */
+  int (*fstat)(int fd, struct stat *status);
+  ssize_t (*pread)(int fd, void *bytes, size_t n, off_t from);
   int (*getaddrinfo)(const char *host, const char *service, const struct addrinfo *hints,
                      struct addrinfo **result); /* on a helper thread: must be thread-safe */
   void (*freeaddrinfo)(struct addrinfo *list);

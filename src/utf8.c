@@ -84,6 +84,21 @@ uint32_t lw_utf8_feed(uint32_t state, const unsigned char *bytes, size_t n) {
   return (uint32_t)(walk(shift, bytes, n) / 6);
 }
 
+size_t lw_utf8_prefix(const unsigned char *bytes, size_t n, size_t *bad) {
+  uint64_t shift = DONE * 6;
+  size_t start = 0; /* of the character under way */
+  for (size_t i = 0; i < n; i++) {
+    shift = walk(shift, bytes + i, 1);
+    if (shift == BAD * 6) {
+      *bad = i > start ? i - start : 1; /* the byte that shows it may begin the next */
+      return start;
+    }
+    if (shift == DONE * 6) start = i + 1;
+  }
+  *bad = n - start;
+  return start;
+}
+
 int lw_utf8_valid(const unsigned char *bytes, size_t n) {
   return lw_utf8_feed(LW_UTF8_ACCEPT, bytes, n) == LW_UTF8_ACCEPT;
 }

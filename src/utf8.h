@@ -19,6 +19,12 @@
 */
 uint32_t lw_utf8_feed(uint32_t state, const unsigned char *bytes, size_t n);
 
+/*
+** The length of the longest beginning that is valid; *bad is that of what stands behind it and is
+** one mistake to a decoder (WHATWG Encoding, "UTF-8 decoder"); 0: nothing does.
+*/
+size_t lw_utf8_prefix(const unsigned char *bytes, size_t n, size_t *bad);
+
 /* 1 if the n bytes are a whole valid text. */
 int lw_utf8_valid(const unsigned char *bytes, size_t n);
 

@@ -18,6 +18,8 @@ local lunawire = {
   go = task.go,
   sleep = task.sleep,
   connect = task.connect,
+  ArrayBuffer = core.ArrayBuffer,
+  Blob = core.Blob,
   CloseCode = core.CloseCode,
   Error = core.Error,
   messageSize = core.messageSize,
@@ -76,10 +78,4 @@ lunawire.loop = {
   end,
 }
 
--- What later versions will have says so, instead of being nil.
-local absent = {}
-for _, name in ipairs { "ArrayBuffer", "Blob" } do
-  absent[name] = core.absent(name)
-end
-
-return setmetatable(lunawire, { __index = absent })
+return lunawire

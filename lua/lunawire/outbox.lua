@@ -1,5 +1,5 @@
---- A queue of messages that knows their bytes. A message is { data =, options =, size = }; one that is on its way
--- also has `ends`, the place in the stream behind its last byte.
+--- A queue of messages that knows their bytes. A message is { data =, options =, size =, held = }: its bytes, and those
+-- of them that are in memory. One that is on its way also has `ends`, the place in the stream behind its last byte.
 -- @module lunawire.outbox
 local Outbox = {}
 Outbox.__index = Outbox
@@ -11,19 +11,27 @@ function outbox.new()
     first = 1,  -- place of the oldest
     count = 0,
     bytes = 0,
+    held = 0,
   }, Outbox)
+end
+
+--- Counts a message that comes (1) or goes (-1).
+local function count(self, message, sign)
+  self.count = self.count + sign
+  self.bytes, self.held = self.bytes + sign * message.size, self.held + sign * message.held
 end
 
 function Outbox:put(message)
   self[self.first + self.count] = message
-  self.count, self.bytes = self.count + 1, self.bytes + message.size
+  count(self, message, 1)
 end
 
 --- The oldest, taken out.
 function Outbox:take()
   local message = self[self.first]
   self[self.first] = nil
-  self.first, self.count, self.bytes = self.first + 1, self.count - 1, self.bytes - message.size
+  self.first = self.first + 1
+  count(self, message, -1)
   return message
 end
 
@@ -32,7 +40,7 @@ function Outbox:putBack(messages)
   for i = #messages, 1, -1 do
     self.first = self.first - 1
     self[self.first] = messages[i]
-    self.count, self.bytes = self.count + 1, self.bytes + messages[i].size
+    count(self, messages[i], 1)
   end
 end
 
@@ -50,7 +58,7 @@ end
 
 function Outbox:clear()
   for i = self.first, self.first + self.count - 1 do self[i] = nil end
-  self.first, self.count, self.bytes = 1, 0, 0
+  self.first, self.count, self.bytes, self.held = 1, 0, 0, 0
 end
 
 return outbox

@@ -61,6 +61,8 @@ local function clearTimer(state)
   state.timer = nil
 end
 
+local function isUnreadable(problem) return type(problem) == "table" and problem.name == "NotReadableError" end
+
 --- Hands a message to the socket there is. False when it has fallen behind; its `drain` will follow.
 local function hand(state, message)
   local inner = state.inner
@@ -71,13 +73,25 @@ local function hand(state, message)
   return go
 end
 
+--- A file that was queued cannot be read any more: what was accepted and will not go is told.
+local function giveUp(state, message, problem)
+  state.lost = state.lost + message.size
+  return ReconnectingWebSocket.try(state.object, event("error", {
+    target = state.object, code = "file", message = "queued message: " .. problem.message,
+  }))
+end
+
 --- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`.
 -- True when all is gone.
 local function sendQueue(state)
-  local inner = state.inner
+  local inner, errors = state.inner, {}
   while state.queue.count > 0 and inner.readyState == OPEN and (state.stopped or not state.full) do
-    hand(state, state.queue:take())
+    local message = state.queue:take()
+    local fine, problem = pcall(hand, state, message)
+    if not fine and not isUnreadable(problem) then error(problem, 0) end
+    if not fine then keep(errors, giveUp(state, message, problem)) end
   end
+  release(errors)
   return state.queue.count == 0 and not state.full
 end
 
@@ -276,9 +290,7 @@ function members.bufferedAmount(state)
 end
 
 function setters.binaryType(state, value)
-  if value == "arraybuffer" or value == "blob" then
-    mistake("NotSupportedError", ("binaryType \"%s\" is not available in this build"):format(value))
-  elseif value ~= "string" then
+  if value ~= "string" and value ~= "arraybuffer" and value ~= "blob" then
     mistake("TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got "
       .. (type(value) == "string" and value or target.typename(value)))
   end
@@ -295,31 +307,38 @@ local function copied(options)
 end
 
 --- A message beyond this would end every connection it is given to.
-local function checkSize(state, data)
+local function checkSize(state, bytes)
   local most = state.options.maxBufferedAmount or 64 * 1024 * 1024
-  if type(data) == "string" and #data > most then
-    mistake("QuotaExceededError", ("send: %d bytes are too many for a message (option \"maxBufferedAmount\")"):format(#data))
+  if bytes > most then
+    mistake("QuotaExceededError", ("send: %d bytes are too many for a message (option \"maxBufferedAmount\")"):format(bytes))
   end
 end
 
 --- Bytes queued here and in the socket are under the high-water mark. If not, a `drain` is owed.
 local function mayGoOn(state)
-  local queued = state.queue.bytes + (state.inner and state.inner.bufferedAmount or 0)
+  local queued = state.queue.held + (state.inner and state.inner.bufferedAmount or 0)
   local go = queued < (state.options.highWaterMark or 1024 * 1024)
   if not go then state.owesDrain = true end
   return go
 end
 
-local function enqueue(state, data, options, size)
+local function enqueue(state, message)
   local queue, settings = state.queue, state.settings
   if queue.count >= settings.maxQueuedMessages then
     mistake("QuotaExceededError", ("send: %d messages are queued already (option \"maxQueuedMessages\")"):format(queue.count))
   end
-  if queue.bytes + size > settings.maxQueuedBytes then
+  if queue.held + message.held > settings.maxQueuedBytes then
     mistake("QuotaExceededError", ("send: %d bytes do not fit beside the %d that are queued (option \"maxQueuedBytes\")")
-      :format(size, queue.bytes))
+      :format(message.held, queue.held))
   end
-  queue:put { data = data, options = copied(options), size = size }
+  queue:put(message)
+end
+
+--- What is kept for a send, now or later. Of a string that goes now the socket itself will check what it is.
+local function newMessage(data, options, isString)
+  local size, held
+  if isString then size, held = #data, #data else size, held = core.messageSize(data, options) end
+  return { data = core.snapshot(data), options = copied(options), size = size, held = held }
 end
 
 --- Sends now, or as soon as there is a connection. See WebSocket's; raises QuotaExceededError when the queue is full.
@@ -327,19 +346,20 @@ function methods.send(object, data, options)
   local state = ReconnectingWebSocket.state(object)
   local inner = state.inner
   if state.phase == "open" and inner.readyState == OPEN and (state.queue.count == 0 or state.opening) then
-    checkSize(state, data)
+    local message = newMessage(data, options, type(data) == "string")
+    checkSize(state, message.held)
     state.flight:trim(inner.bytesSent)
-    local go = hand(state, { data = data, options = copied(options), size = type(data) == "string" and #data or 0 })
+    local go = hand(state, message)
     if not go then state.owesDrain = true end -- also when this connection is lost before its own
     return go
   end
-  local size = core.messageSize(data, options)
+  local message = newMessage(data, options)
   if state.stopped or state.phase == "closed" then
-    state.lost = state.lost + size
+    state.lost = state.lost + message.size
     return false
   end
-  checkSize(state, data)
-  enqueue(state, data, options, size)
+  checkSize(state, message.held)
+  enqueue(state, message)
   return mayGoOn(state)
 end
 

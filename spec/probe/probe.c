@@ -38,6 +38,7 @@ static const struct {
     NAME(PROXY_AUTH), NAME(PROXY_METHOD), NAME(PROXY_PASSWORD), NAME(PROXY_REPLY),
     NAME(PROXY_EOF),
     NAME(TLS),           NAME(UNREAD),
+    NAME(FILE),          NAME(FILE_KIND),     NAME(FILE_CHANGED),  NAME(FILE_SHORT),
 };
 
 #define NAME_COUNT (sizeof names / sizeof *names)

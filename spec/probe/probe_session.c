@@ -404,6 +404,54 @@ static int probe_output(lua_State *L) {
   return count < 0 ? result(L, count) : 1;
 }
 
+/* s:begin(n): a long message of n bytes, binary. */
+static int probe_begin(lua_State *L) {
+  return result(L, lw_session_begin(&self(L)->session, LW_BINARY, (uint64_t)luaL_checkinteger(L, 2)));
+}
+
+static int probe_wants(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)lw_session_wants(&self(L)->session));
+  return 1;
+}
+
+/* s:fill(bytes): as many as it wants. true when the message is whole, false when not; nil and a name. */
+static int probe_fill(lua_State *L) {
+  lw_session *s = &self(L)->session;
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 2, &n);
+  unsigned char *room;
+  int got = LW_ERR_MEMORY;
+  luaL_argcheck(L, n > 0 && n == lw_session_wants(s), 2, "not as many as are wanted");
+  if ((room = lw_session_room(s))) {
+    memcpy(room, bytes, n);
+    got = lw_session_fill(s);
+  }
+  if (got < 0) return result(L, got);
+  lua_pushboolean(L, got);
+  return 1;
+}
+
+/* s:breakOff(): the payload cannot be had. */
+static int probe_break(lua_State *L) {
+  lw_session_break(&self(L)->session, LW_ERR_FILE);
+  return 0;
+}
+
+static int probe_forsake(lua_State *L) {
+  lw_session_forsake(&self(L)->session);
+  return 0;
+}
+
+/* s:places() -> bytes gone and written, of messages alone; content in memory; framing in memory */
+static int probe_places(lua_State *L) {
+  const lw_session *s = &self(L)->session;
+  lua_pushinteger(L, (lua_Integer)lw_outgoing_gone(&s->out));
+  lua_pushinteger(L, (lua_Integer)lw_outgoing_written(&s->out));
+  lua_pushinteger(L, (lua_Integer)lw_session_held(s));
+  lua_pushinteger(L, (lua_Integer)lw_outgoing_framing(&s->out));
+  return 4;
+}
+
 /* --- what it says of itself --- */
 
 static int probe_state(lua_State *L) {
@@ -455,6 +503,8 @@ static const luaL_Reg methods[] = {
     {"sent", probe_sent},         {"output", probe_output},   {"state", probe_state},
     {"pending", probe_pending},   {"hungry", probe_hungry},   {"between", probe_between},
     {"buffered", probe_buffered}, {"held", probe_held},       {"again", probe_again},
+    {"begin", probe_begin},       {"wants", probe_wants},     {"fill", probe_fill},
+    {"breakOff", probe_break},    {"forsake", probe_forsake}, {"places", probe_places},
     {"data", probe_data},         {"__gc", probe_gc},
     {NULL, NULL},
 };

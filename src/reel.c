@@ -1,0 +1,70 @@
+/*
+** reel.c -- bodies of long messages, wound into a session fragment by fragment.
+*/
+#include "reel.h"
+
+#include <stdlib.h>
+
+typedef struct turn {
+  struct turn *next;
+  lw_body *body;
+} turn;
+
+struct lw_reel {
+  turn *first, *last; /* in the order of the session's long messages */
+};
+
+lw_reel *lw_reel_new(void) {
+  return calloc(1, sizeof(lw_reel));
+}
+
+static void drop_first(lw_reel *reel) {
+  turn *first = reel->first;
+  reel->first = first->next;
+  if (!reel->first) reel->last = NULL;
+  lw_body_free(first->body);
+  free(first);
+}
+
+void lw_reel_free(lw_reel *reel) {
+  if (!reel) return;
+  while (reel->first) drop_first(reel);
+  free(reel);
+}
+
+int lw_reel_add(lw_reel *reel, lw_session *s, lw_opcode opcode, lw_body *body) {
+  turn *added = calloc(1, sizeof *added);
+  int err = added ? lw_session_begin(s, opcode, lw_body_size(body)) : LW_ERR_MEMORY;
+  if (err < 0) {
+    free(added);
+    lw_body_free(body);
+    return err;
+  }
+  added->body = body;
+  if (reel->last) reel->last->next = added;
+  else reel->first = added;
+  reel->last = added;
+  return 0;
+}
+
+int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path) {
+  int took = 0;
+  size_t n;
+  *path = NULL;
+  while ((n = lw_session_wants(s)) > 0) {
+    unsigned char *room = lw_session_room(s);
+    int got = room ? lw_body_read(reel->first->body, room, n) : LW_ERR_MEMORY;
+    if (got < 0 && room) *path = lw_body_path(reel->first->body);
+    if (got == 0) got = lw_session_fill(s);
+    if (got < 0) return got;
+    if (got > 0) drop_first(reel);
+    took = 1;
+  }
+  return took;
+}
+
+size_t lw_reel_held(const lw_reel *reel) {
+  size_t held = 0;
+  for (const turn *t = reel->first; t; t = t->next) held += lw_body_held(t->body);
+  return held;
+}
