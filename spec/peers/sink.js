@@ -1,6 +1,6 @@
 // A WebSocket end that keeps nothing: it says the length and the SHA-256 of each message it gets.
-//   node sink.js listen            prints "port N", then a line for each message
-//   node sink.js connect URL [ca]  the other role
+//   node sink.js listen [cert key]  prints "port N", then a line for each message
+//   node sink.js connect URL [ca]   the other role
 // Frames are read by hand: a message may be larger than any memory.
 "use strict"
 const crypto = require("crypto"), net = require("net"), tls = require("tls"), fs = require("fs")
@@ -34,7 +34,7 @@ function reader(socket, rest) {
     if (opcode < 8) hash.update(piece), (total += piece.length)
     if (left > 0) return
     if (opcode < 8 && fin) console.log(`message ${total} ${hash.digest("hex")} ${fragments}`)
-    if (opcode === 8) socket.end(Buffer.from([0x88, 0x80, 0, 0, 0, 0]).subarray(0, key ? 2 : 6).map((b, i) => (i === 1 && key ? 0 : b)))
+    if (opcode === 8) socket.end(Buffer.from(key ? [0x88, 0] : [0x88, 0x80, 0, 0, 0, 0]))
   }
   let inside = false
   function move() {
@@ -64,9 +64,10 @@ function upgraded(socket, then) {
   })
 }
 
-const [mode, url, ca] = process.argv.slice(2)
+const [mode, ...rest] = process.argv.slice(2)
 if (mode === "listen") {
-  const server = net.createServer((socket) => {
+  const options = rest[0] ? { cert: fs.readFileSync(rest[0]), key: fs.readFileSync(rest[1]) } : {}
+  const server = (rest[0] ? tls : net).createServer(options, (socket) => {
     socket.on("error", () => {})
     upgraded(socket, (head, rest) => {
       const key = /sec-websocket-key: (\S+)/i.exec(head)[1] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -78,6 +79,7 @@ if (mode === "listen") {
   })
   server.listen(0, "127.0.0.1", () => console.log("port " + server.address().port))
 } else {
+  const [url, ca] = rest
   const { hostname, port, protocol } = new URL(url)
   const options = { host: hostname, port }
   const socket = protocol === "wss:" ? tls.connect({ ...options, ca: fs.readFileSync(ca), servername: "localhost" }) : net.connect(options)
