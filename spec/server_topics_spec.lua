@@ -259,17 +259,17 @@ describe("what cannot be published", function()
     local socket = log.sockets[1]
     socket:subscribe "a"
     for _, wrong in ipairs { 5, true, {}, print } do
-      desk.raises("TypeError", "publish: a string expected", server.publish, server, "a", wrong)
-      desk.raises("TypeError", "publish: a string expected", socket.publish, socket, "a", wrong)
-      desk.raises("TypeError", "broadcast: a string expected", server.broadcast, server, wrong)
+      desk.raises("TypeError", "publish: a string, an ArrayBuffer or a Blob expected", server.publish, server, "a", wrong)
+      desk.raises("TypeError", "publish: a string, an ArrayBuffer or a Blob expected", socket.publish, socket, "a", wrong)
+      desk.raises("TypeError", "broadcast: a string, an ArrayBuffer or a Blob expected", server.broadcast, server, wrong)
       desk.raises("TypeError", "publish: the topic must be a string", server.publish, server, wrong, "x")
       desk.raises("TypeError", "publish: the topic must be a string", socket.publish, socket, wrong, "x")
       for _, name in ipairs { "subscribe", "unsubscribe", "isSubscribed" } do
         desk.raises("TypeError", name .. ": the topic must be a string", socket[name], socket, wrong)
       end
     end
-    desk.raises("TypeError", "publish: a string expected, got nil", server.publish, server, "a")
-    desk.raises("TypeError", "broadcast: a string expected, got nil", server.broadcast, server)
+    desk.raises("TypeError", "publish: a string, an ArrayBuffer or a Blob expected, got nil", server.publish, server, "a")
+    desk.raises("TypeError", "broadcast: a string, an ArrayBuffer or a Blob expected, got nil", server.broadcast, server)
     for _, text in ipairs { "\255", "\xed\xa0\x80", "\xe2\x82" } do
       desk.raises("TypeError", "not UTF-8", server.publish, server, "a", text)
       desk.raises("TypeError", "not UTF-8", server.publish, server, "nobody listens", text)

@@ -114,7 +114,7 @@ describe("send", function()
   it("raises TypeError for what is no string", function()
     local ws, _, peer = opened()
     for _, data in ipairs { 1, 1.5, true, {}, print, ws, coroutine.create(print) } do
-      assert.matches("a string expected, got", wire.mistake("TypeError", ws.send, ws, data))
+      assert.matches("a string, an ArrayBuffer or a Blob expected, got", wire.mistake("TypeError", ws.send, ws, data))
       wire.mistake("TypeError", ws.send, ws, data, "binary")
     end
     wire.mistake("TypeError", ws.send, ws)
