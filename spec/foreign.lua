@@ -81,9 +81,10 @@ function foreign.peer(command)
   local socket = helper.await(function() return listener:accept() end, pump, 30)
   listener:close()
   if not socket then
+    local said = process:text() -- which goes with it
     process:stop()
     helper.remove(directory)
-    error(("`%s` did not come; it said: %s"):format(command, process:text()))
+    error(("`%s` did not come; it said: %s"):format(command, said))
   end
   return setmetatable({
     process = process,      -- of helper.peer
