@@ -3,13 +3,10 @@
 "use strict";
 
 const fs = require("node:fs");
-const http = require("node:http");
 const path = require("node:path");
-const { chromium } = require("playwright-core");
+const { home, launch } = require("./browser");
 const control = require("./control");
 
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const texts = JSON.parse(fs.readFileSync(path.join(__dirname, "texts.json"), "utf8"));
 
 // --- in the page --------------------------------------------------------------------------------------
@@ -206,30 +203,11 @@ function inPage() {
 
 // --- the browser ----------------------------------------------------------------------------------------
 
-function browserPath() {
-  for (const name of ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]) {
-    for (const folder of process.env.PATH.split(path.delimiter)) {
-      const file = path.join(folder, name);
-      if (fs.existsSync(file)) return file;
-    }
-  }
-  throw new Error("no Chromium on PATH");
-}
-
-// An empty page, for its origin.
-const pages = http.createServer((request, response) => {
-  response.setHeader("Content-Type", "text/html");
-  response.end("<!doctype html><link rel=icon href='data:,'><title>peer</title>");
-});
-
 let running; // {server, browser, page}, once it was asked for
 
 async function start() {
-  if (!pages.listening) await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
-  // Its user-data-dir is new and goes with it.
-  const server = await chromium.launchServer({ executablePath: browserPath(), headless: true, args: FLAGS });
-  const browser = await chromium.connect(server.wsEndpoint());
-  return { server, browser, page: await open(browser, `http://127.0.0.1:${pages.address().port}/`) };
+  const { server, browser } = await launch();
+  return { server, browser, page: await open(browser, await home()) };
 }
 
 async function open(browser, url) {
@@ -263,7 +241,7 @@ const abilities = {
   // The page of this address is left for another while it has a connection to `url`.
   async leave({ url }) {
     const { browser } = await chrome();
-    const page = await open(browser, `http://127.0.0.1:${pages.address().port}/`);
+    const page = await open(browser, await home());
     await page.evaluate((to) => new Promise((resolve) => { new WebSocket(to).onopen = resolve; }), url + "idle");
     await page.goto("about:blank");
     await page.close();
