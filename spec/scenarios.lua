@@ -3,7 +3,7 @@
 -- what the row says.
 --
 -- The server's part is `server`, steps of scripted.js, done once the request is here:
---   switch [fields]  the 101, with more or other header fields ("" takes one away)
+--   switch [fields [, first line [, end of lines]]]   the 101; "" takes a field away
 --   say, bytes       text, or bytes in hexadecimal, as they stand
 --   text, binary, ping, close, long      a right frame: text, hexadecimal, text, code and reason, kind and length
 --   await KIND       until such a frame came ("text", "binary", "pong", "close")
@@ -208,7 +208,59 @@ local opening = {
 }
 
 
+local CLOSE_IT = { { "close" } }
+
+-- The 101 in forms that are seen seldom.
+local function switched(name, fields, start, eol)
+  return {
+    name = "a 101 with " .. name, server = { { "switch", fields, start, eol }, ANSWER }, open = CLOSE_IT,
+    hears = { OPEN, CLOSED }, wire = BYE,
+  }
+end
+
+-- One that neither takes.
+local function broken(...)
+  local row = switched(...)
+  row.hears, row.wire = FAILED, REFUSED
+  return row
+end
+
+-- One that we do not take.
+local function ours(because, ...)
+  local row = switched(...)
+  row.because, row.ours, row.oursOnWire = because, FAILED, REFUSED
+  return row
+end
+local NOT_QUITE = "an answer that is not quite HTTP/1.1"
+
+local answers = {
+  switched("fields that mean nothing to us", { Server = "x/1 (y)", ["X-Empty"] = " ", ["Set-Cookie"] = "a=b" }),
+  switched("Content-Length 0", { ["Content-Length"] = "0" }),
+  switched("a body announced", { ["Content-Length"] = "5" }),
+  switched("Transfer-Encoding", { ["Transfer-Encoding"] = "chunked" }),
+  switched("no reason phrase", { Server = "x" }, "HTTP/1.1 101 "),
+  switched("neither a reason phrase nor its space", { Server = "x" }, "HTTP/1.1 101"),
+  switched("another reason phrase, of Latin-1", { Server = "x" }, "HTTP/1.1 101 Protokoll gewechselt: sch\u{F6}n"),
+  ours(NOT_QUITE, "HTTP/1.0", { Server = "x" }, "HTTP/1.0 101 Switching Protocols"),
+  ours(NOT_QUITE, "HTTP/2.0", { Server = "x" }, "HTTP/2.0 101 Switching Protocols"),
+  ours(NOT_QUITE, "lines that end with LF", { Server = "x" }, "HTTP/1.1 101 Switching Protocols", "\n"),
+  broken("Upgrade twice", { upgrade = "websocket" }),
+  switched("Connection twice", { connection = "keep-alive" }),
+  broken("Sec-WebSocket-Accept twice", { ["sec-websocket-accept"] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" }),
+  ours(NOT_QUITE, "a space before a colon", { Upgrade = "", ["Upgrade "] = "websocket" }),
+  switched("Latin-1 in a field", { ["X-Name"] = "J\u{F6}rg" }),
+  ours("the head of an answer", "a head of 20,000 bytes", { ["X-Long"] = ("x"):rep(20000) }),
+  ours(NOT_QUITE, "a control character in a field", { ["X-Odd"] = "a\1b" }),
+}
+
 -- --- messages ---------------------------------------------------------------------------------------------
+
+local function manyMessages()
+  local hears = { OPEN }
+  for i = 1, 99 do hears[i + 1] = 'message text "x"' end
+  hears[101], hears[102] = 'message text "y"', CLOSED
+  return hears
+end
 
 local messages = {
   {
@@ -297,6 +349,38 @@ local messages = {
     hears = { OPEN, 'message text "1"', 'message text "2"', 'message text "3"', 'message text "4"', CLOSED },
     wire = { "request", 'text "a"', 'text "b"', "close", "end" },
   }, {
+    name = "a message of empty fragments",
+    server = { SWITCH, { "bytes", "01 00  00 00  00 00  80 00" }, ANSWER },
+    message = CLOSE_IT,
+    hears = { OPEN, 'message text ""', CLOSED }, wire = BYE,
+  }, {
+    name = "many messages in one segment",
+    server = { SWITCH, { "bytes", ("81 01 78 "):rep(99) .. "81 01 79" }, ANSWER },
+    message = { { "nth", 100, { "close" } } },
+    hears = manyMessages(), wire = BYE,
+  }, {
+    name = "a ping of 125 bytes",
+    server = { SWITCH, { "bytes", "89 7d " .. hex(("p"):rep(125)) }, { "await", "pong" }, { "text", "x" }, ANSWER },
+    message = CLOSE_IT,
+    hears = { OPEN, 'message text "x"', CLOSED }, wire = { "request", "pong of 125 bytes, sum 854291", "close", "end" },
+  }, {
+    name = "a text that is a BOM",
+    server = { SWITCH, { "bytes", "81 03 ef bb bf" }, ANSWER },
+    message = CLOSE_IT,
+    hears = { OPEN, 'message text "\u{FEFF}"', CLOSED }, wire = BYE,
+  }, {
+    name = "a Close within a message",
+    server = { SWITCH, { "bytes", "01 01 78" }, { "close", 4000, "enough" }, { "await", "close" }, { "end" } },
+    hears = { OPEN, 'close 3 4000 "enough" clean' }, wire = { "request", 'close 4000 "enough"', "end" },
+  }, {
+    name = "messages in pieces",
+    server = {
+      SWITCH, { "bytes", "81" }, { "sleep", 5 }, { "bytes", "02 c3" }, { "sleep", 5 }, { "bytes", "a9 82 7e" }, { "sleep", 5 },
+      { "bytes", "00" }, { "sleep", 5 }, { "bytes", "7e" .. ("00"):rep(125) }, { "sleep", 5 }, { "bytes", "00" }, ANSWER,
+    },
+    message = { { "nth", 2, { "close" } } },
+    hears = { OPEN, 'message text "é"', "message binary of 126 bytes, sum 0", CLOSED }, wire = BYE,
+  }, {
     name = "a message that the server had announced longer than 16 MiB",
     server = { SWITCH, { "bytes", "82 7f 00 00 00 00 01 00 00 01 00" }, { "sleep", 50 }, { "end" } },
     because = "the size of a message",
@@ -325,6 +409,10 @@ local function notUTF8(name, bytes)
 end
 
 local violations = {
+  violation("RSV1 on a continuation", "01 01 78 c0 01 79"),
+  violation("RSV1 on a Close", "c8 00"),
+  violation("a masked Close", "88 80 00 00 00 00"),
+  violation("a Close in fragments", "08 00"),
   violation("a masked frame", "81 85 37 fa 21 3d 7f 9f 4d 51 58"),
   violation("opcode 3", "83 00"),
   violation("opcode 11", "8b 00"),
@@ -887,6 +975,26 @@ local events = {
     A = { { "close" }, { "look" } }, B = { { "look" } },
     hears = { "A hears message", "look 2 buffered 0", "B hears message", "look 2 buffered 0" }, wire = BYE,
   }, {
+    name = "a handler set in onerror hears the close",
+    server = { { "end" } }, bare = true,
+    now = { { "set", "onerror", "A" } }, A = { { "set", "onclose", "B" } },
+    hears = { "A hears error", "B hears close" }, wire = REFUSED,
+  }, {
+    name = "a listener for the close, added during the close, hears nothing",
+    server = { { "end" } }, bare = true,
+    now = { { "set", "onclose", "A" } }, A = { { "listen", "close", "B" } },
+    hears = { "A hears close" }, wire = REFUSED,
+  }, {
+    name = "a listener added in onopen hears what came along",
+    server = TWO, bare = true,
+    now = { { "set", "onopen", "A" } }, A = { { "listen", "message", "B" } }, B = { { "nth", 2, { "close" } } },
+    hears = { "A hears open", "B hears message", "B hears message" }, wire = BYE,
+  }, {
+    name = "a handler taken away in onopen hears nothing of what came along",
+    server = { SWITCH, { "text", "1" }, { "close", 1000 }, { "await", "close" }, { "end" } }, bare = true,
+    now = { { "set", "onopen", "A" }, { "set", "onmessage", "B" }, { "set", "onclose", "C" } }, A = { { "unset", "onmessage" } },
+    hears = { "A hears open", "C hears close" }, wire = { "request", 'close 1000 ""', "end" },
+  }, {
     name = "what a handler changes in the socket is seen by the next",
     server = TWO, bare = true,
     now = { { "listen", "message", "A" }, { "listen", "message", "B" } },
@@ -1004,6 +1112,45 @@ local arguments = {
     server = { SWITCH, ANSWER },
     now = { { "get", "url" } }, open = { { "close" } },
     hears = { 'url is "ws://127.0.0.1:PORT/PATH?Q=%C3%A4"', OPEN, CLOSED }, wire = BYE,
+  }, {
+    name = "an address without a path", url = "ws://127.0.0.1:PORT?PATH",
+    now = { { "get", "url" } },
+    hears = { 'url is "ws://127.0.0.1:PORT/?PATH"', "error 3", LOST },
+  }, {
+    name = "backslashes and encoded digits in an address", url = "ws:\\\\%3127.0.0.1:0PORT\\PATH\\..\\PATH",
+    server = { { "target" }, SWITCH, ANSWER },
+    now = { { "get", "url" } }, open = CLOSE_IT,
+    hears = { 'url is "ws://127.0.0.1:PORT/PATH"', OPEN, CLOSED }, wire = { "request", "asked for /PATH", "close", "end" },
+  }, {
+    name = "what is encoded in a query", url = "ws://127.0.0.1:PORT/PATH?\"'<>`{}|^\\~%zz%7eé",
+    server = { { "target" }, SWITCH, ANSWER },
+    now = { { "get", "url" } }, open = CLOSE_IT,
+    hears = { 'url is "ws://127.0.0.1:PORT/PATH?%22%27%3C%3E`{}|^\\~%zz%7e%C3%A9"', OPEN, CLOSED },
+    wire = { "request", "asked for /PATH?%22%27%3C%3E`{}|^\\~%zz%7e%C3%A9", "close", "end" },
+  }, {
+    name = "what is encoded in a path", url = "ws://127.0.0.1:PORT/\"'<>`{}|^~%zz%7eé/../PATH?x",
+    server = { { "target" }, SWITCH, ANSWER },
+    now = { { "get", "url" } }, open = CLOSE_IT,
+    hears = { 'url is "ws://127.0.0.1:PORT/PATH?x"', OPEN, CLOSED },
+    wire = { "request", "asked for /PATH?x", "close", "end" },
+  }, {
+    name = "what is encoded in a path, told", url = "ws://127.0.0.1:FREE/\"'<>`{}^~%zz%7eé;,@:$&+=()*!",
+    now = { { "get", "url" } },
+    hears = { "url is \"ws://127.0.0.1:PORT/%22'%3C%3E%60%7B%7D%5E~%zz%7e%C3%A9;,@:$&+=()*!\"", "error 3", LOST },
+  }, {
+    name = "a bar in a path", url = "ws://127.0.0.1:FREE/a|b", because = "a bar in a path",
+    now = { { "get", "url" } },
+    hears = { 'url is "ws://127.0.0.1:PORT/a%7Cb"', "error 3", LOST },
+    ours = { 'url is "ws://127.0.0.1:PORT/a|b"', "error 3", LOST },
+  }, {
+    name = "port 0", url = "ws://127.0.0.1:0/", because = "strict addresses",
+    now = { { "get", "url" } },
+    hears = { 'url is "ws://127.0.0.1:0/"', "error 3", LOST }, ours = { "new: SyntaxError" },
+  }, {
+    name = "an address of 9,000 bytes", url = "ws://127.0.0.1:PORT/PATH?" .. ("x"):rep(9000),
+    server = { SWITCH, ANSWER },
+    open = CLOSE_IT, because = "long addresses",
+    hears = { OPEN, CLOSED }, wire = BYE, ours = { "new: SyntaxError" }, oursOnWire = {},
   }, {
     name = "an empty query in an address", url = "ws://127.0.0.1:PORT/PATH?",
     server = { { "target" }, SWITCH, ANSWER },
@@ -1242,4 +1389,4 @@ local differences = {
   },
 }
 
-return { opening, messages, violations, closing, sending, binary, events, arguments, differences }
+return { opening, answers, messages, violations, closing, sending, binary, events, arguments, differences }

@@ -57,7 +57,7 @@ local function normal(scenario, lists, path)
   local words = {}
   for _, list in ipairs(lists) do
     for _, word in ipairs(list) do
-      word = word:gsub("(127%.0%.0%.1):%d+", "%1:PORT"):gsub(path .. "%f[%W]", "/PATH")
+      word = word:gsub("(127%.0%.0%.1):%d%d+", "%1:PORT"):gsub(path:sub(2) .. "%f[%W]", "PATH")
       if scenario.anyReason then word = word:gsub('^(close %d+) "[^"]*"$', "%1 …") end
       words[#words + 1] = word
     end

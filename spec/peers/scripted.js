@@ -145,15 +145,15 @@ class Connection {
     }
   }
 
-  // The 101, with further fields; "" takes one away.
-  do_switch(more = {}) {
+  // The 101, with further fields; "" takes one away. `start` is its first line, `end` of each line.
+  do_switch(more = {}, start = "HTTP/1.1 101 Switching Protocols", end = "\r\n") {
     const key = this.request.fields["sec-websocket-key"];
     const fields = {
       Upgrade: "websocket", Connection: "Upgrade",
       "Sec-WebSocket-Accept": crypto.createHash("sha1").update(key + GUID).digest("base64"), ...more,
     };
-    const lines = Object.entries(fields).filter(([, value]) => value !== "").map(([name, value]) => `${name}: ${value}\r\n`);
-    this.send(`HTTP/1.1 101 Switching Protocols\r\n${lines.join("")}\r\n`);
+    const lines = Object.entries(fields).filter(([, value]) => value !== "").map(([name, value]) => `${name}: ${value}`);
+    this.send(Buffer.from([start, ...lines, "", ""].join(end), "latin1"));
   }
   do_say(text) { this.send(Buffer.from(text, "latin1")); }
   do_bytes(hex) { this.send(bytesOf(hex)); }
