@@ -33,6 +33,7 @@ end
 local SWITCH = { "switch" }
 local ANSWER = { "answer" }
 local ECHO = { "echo" }
+local CLOSE_IT = { { "close" } }
 
 -- What is heard and sent most often: an opening without a subprotocol, the end of a close() without a code, and
 -- the end of a connection that failed; its two events before it ever opened; the request and nothing more.
@@ -59,13 +60,13 @@ local opening = {
     name = "a subprotocol given as a string",
     protocols = "one",
     server = { { "switch", { ["Sec-WebSocket-Protocol"] = "one" } }, ANSWER },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = { 'open 1 "one"', CLOSED }, wire = { "request one", "close", "end" },
   }, {
     name = "subprotocols that differ in case only",
     protocols = { "chat", "Chat" },
     server = { { "switch", { ["Sec-WebSocket-Protocol"] = "Chat" } }, ANSWER },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = { 'open 1 "Chat"', CLOSED }, wire = { "request chat, Chat", "close", "end" },
   }, {
     name = "a subprotocol asked for and none given",
@@ -135,7 +136,7 @@ local opening = {
   }, {
     name = "an answer in other letters",
     server = { { "switch", { Upgrade = "WebSocket", Connection = "keep-alive, UPGRADE" } }, ANSWER },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = { OPEN, CLOSED }, wire = BYE,
   }, {
     name = "an answer of 200",
@@ -208,8 +209,6 @@ local opening = {
 }
 
 
-local CLOSE_IT = { { "close" } }
-
 -- The 101 in forms that are seen seldom.
 local function switched(name, fields, start, eol)
   return {
@@ -248,6 +247,11 @@ local answers = {
   switched("Connection twice", { connection = "keep-alive" }),
   broken("Sec-WebSocket-Accept twice", { ["sec-websocket-accept"] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" }),
   ours(NOT_QUITE, "a space before a colon", { Upgrade = "", ["Upgrade "] = "websocket" }),
+  { -- RFC 6455, 9.1 wants at least one, RFC 9110, 5.6.1 lets readers pass over what is empty
+    name = "a 101 with an empty Sec-WebSocket-Extensions",
+    server = { { "switch", { ["Sec-WebSocket-Extensions"] = " " } }, ANSWER }, open = CLOSE_IT,
+    hears = FAILED, wire = REFUSED, ours = { OPEN, CLOSED }, oursOnWire = BYE, because = "an empty Sec-WebSocket-Extensions",
+  },
   switched("Latin-1 in a field", { ["X-Name"] = "J\u{F6}rg" }),
   ours("the head of an answer", "a head of 20,000 bytes", { ["X-Long"] = ("x"):rep(20000) }),
   ours(NOT_QUITE, "a control character in a field", { ["X-Odd"] = "a\1b" }),
@@ -266,12 +270,12 @@ local messages = {
   {
     name = "a text and its echo",
     server = { SWITCH, ECHO },
-    open = { { "send", "Hello" } }, message = { { "close" } },
+    open = { { "send", "Hello" } }, message = CLOSE_IT,
     hears = { OPEN, 'message text "Hello"', CLOSED }, wire = { "request", 'text "Hello"', "close", "end" },
   }, {
     name = "bytes and their echo",
     server = { SWITCH, ECHO },
-    open = { { "bytes", "00ff80" } }, message = { { "close" } },
+    open = { { "bytes", "00ff80" } }, message = CLOSE_IT,
     hears = { OPEN, "message binary 00ff80", CLOSED }, wire = { "request", "binary 00ff80", "close", "end" },
   }, {
     name = "empty messages",
@@ -282,18 +286,18 @@ local messages = {
   }, {
     name = "a text of every length of UTF-8",
     server = { SWITCH, ECHO },
-    open = { { "send", "\0 é ‰ 😀 \u{FFFF}\u{10FFFF}" } }, message = { { "close" } },
+    open = { { "send", "\0 é ‰ 😀 \u{FFFF}\u{10FFFF}" } }, message = CLOSE_IT,
     hears = { OPEN, 'message text "\0 é ‰ 😀 \u{FFFF}\u{10FFFF}"', CLOSED },
     wire = { "request", 'text "\0 é ‰ 😀 \u{FFFF}\u{10FFFF}"', "close", "end" },
   }, {
     name = "a text that begins with a BOM",
     server = { SWITCH, ECHO },
-    open = { { "send", "\u{FEFF}x" } }, message = { { "close" } },
+    open = { { "send", "\u{FEFF}x" } }, message = CLOSE_IT,
     hears = { OPEN, 'message text "\u{FEFF}x"', CLOSED }, wire = { "request", 'text "\u{FEFF}x"', "close", "end" },
   }, {
     name = "a large text",
     server = { SWITCH, ECHO },
-    open = { { "long", "text", 70000 } }, message = { { "close" } },
+    open = { { "long", "text", 70000 } }, message = CLOSE_IT,
     hears = { OPEN, "message text of 70000 bytes, sum 798356", CLOSED },
     wire = { "request", "text of 70000 bytes, sum 798356", "close", "end" },
   }, {
@@ -312,35 +316,35 @@ local messages = {
   }, {
     name = "a message in three fragments (RFC 6455, 5.7)",
     server = { SWITCH, { "bytes", "01 03 48 65 6c  00 00  80 02 6c 6f" }, ANSWER },
-    message = { { "close" } },
+    message = CLOSE_IT,
     hears = { OPEN, 'message text "Hello"', CLOSED }, wire = BYE,
   }, {
     name = "a ping between fragments",
     server = { SWITCH, { "bytes", "02 01 aa  89 02 68 69  80 01 bb" }, { "await", "pong" }, ANSWER },
-    message = { { "close" } },
+    message = CLOSE_IT,
     hears = { OPEN, "message binary aabb", CLOSED }, wire = { "request", 'pong "hi"', "close", "end" },
   }, {
     name = "characters cut by fragments",
     server = { SWITCH, { "bytes", "01 01 f0  00 02 9f 98  80 01 80" }, ANSWER },
-    message = { { "close" } },
+    message = CLOSE_IT,
     hears = { OPEN, 'message text "😀"', CLOSED }, wire = BYE,
   }, {
     name = "pings, which nobody hears of",
     server = {
       SWITCH, { "ping", "" }, { "await", "pong" }, { "ping", "two" }, { "await", "pong" }, { "text", "x" }, ANSWER,
     },
-    message = { { "close" } },
+    message = CLOSE_IT,
     hears = { OPEN, 'message text "x"', CLOSED }, wire = { "request", 'pong ""', 'pong "two"', "close", "end" },
   }, {
     name = "three pings in one segment",
     server = { SWITCH, { "bytes", "89 01 61  89 01 62  89 01 63  81 01 78" }, ANSWER },
-    message = { { "close" } }, because = "several pings at once",
+    message = CLOSE_IT, because = "several pings at once",
     hears = { OPEN, 'message text "x"', CLOSED }, wire = { "request", 'pong "a"', 'pong "b"', 'pong "c"', "close", "end" },
     oursOnWire = { "request", 'pong "c"', "close", "end" },
   }, {
     name = "a pong nobody asked for",
     server = { SWITCH, { "bytes", "8a 02 68 6d" }, { "text", "x" }, ANSWER },
-    message = { { "close" } },
+    message = CLOSE_IT,
     hears = { OPEN, 'message text "x"', CLOSED }, wire = BYE,
   }, {
     name = "messages in both directions, in their order",
@@ -626,7 +630,7 @@ local more = {
   }, {
     name = "a new connection from onclose",
     server = { SWITCH, ANSWER },
-    open = { { "close" } }, close = { { "again", "?again" } }, linger = 300,
+    open = CLOSE_IT, close = { { "again", "?again" } }, linger = 300,
     hears = { OPEN, CLOSED, "again open", "again closed 1005" },
     wire = { "request", "close", "end", "request", "close", "end" },
   },
@@ -724,7 +728,7 @@ local binary = {
   }, {
     name = "a Blob of several parts, sent",
     server = { SWITCH, ECHO },
-    open = { { "mixture", "né", "00ff" }, { "look" } }, message = { { "close" } },
+    open = { { "mixture", "né", "00ff" }, { "look" } }, message = CLOSE_IT,
     hears = { OPEN, "look 1 buffered 8", "message binary 6ec3a900ff6ec3a9", CLOSED },
     wire = { "request", "binary 6ec3a900ff6ec3a9", "close", "end" },
   }, {
@@ -746,7 +750,7 @@ local binary = {
   }, {
     name = "a Blob and an ArrayBuffer while connecting",
     server = { SWITCH, ANSWER },
-    now = { { "blob", "x" }, { "bytes", "00" }, { "look" } }, open = { { "close" } },
+    now = { { "blob", "x" }, { "bytes", "00" }, { "look" } }, open = CLOSE_IT,
     hears = { "blob(x): InvalidStateError", "bytes(00): InvalidStateError", "look 0 buffered 0", OPEN, CLOSED }, wire = BYE,
   }, {
     name = "a Blob and an ArrayBuffer while closing, and when closed: they count",
@@ -793,7 +797,7 @@ local binary = {
       { "blobText", "f4908080" },
       { "blobText", "f0808080" }, { "blobText", "4100" },
     },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = {
       'text() is ""', 'text() is "Hé"', 'text() is "x"', 'text() is "x\u{FEFF}"', 'text() is "�A"', 'text() is "�A"',
       'text() is "�"', 'text() is "���"', 'text() is "��"', 'text() is "����"', 'text() is "����"', 'text() is "A\0"', OPEN,
@@ -807,14 +811,14 @@ local binary = {
       { "blobType", "TEXT/Plain;A=B" }, { "blobType", "" }, { "blobType", "é/x" }, { "blobType", "a\1b" },
       { "blobType", "any thing" },
     },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = { 'type is "text/plain;a=b"', 'type is ""', 'type is ""', 'type is ""', 'type is "any thing"', OPEN, CLOSED },
     wire = BYE,
   }, {
     name = "the length of an ArrayBuffer",
     server = { SWITCH, ANSWER },
     now = { { "buffer", 0 }, { "buffer", 10 }, { "buffer", -1 } },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = { "byteLength is 0", "byteLength is 10", "buffer(-1): RangeError", OPEN, CLOSED }, wire = BYE,
   },
 }
@@ -924,7 +928,7 @@ local events = {
     name = "a handler that replaces itself",
     server = TWO, bare = true,
     now = { { "set", "onmessage", "A" } },
-    A = { { "set", "onmessage", "B" } }, B = { { "close" } },
+    A = { { "set", "onmessage", "B" } }, B = CLOSE_IT,
     hears = { "A hears message", "B hears message" }, wire = BYE,
   }, {
     name = "stopImmediatePropagation()",
@@ -1045,7 +1049,7 @@ local events = {
       { "type", "onopen" }, { "type", "onmessage" }, { "type", "onerror" }, { "type", "onclose" },
       { "listen", "open", "A" }, { "set", "onopen", "B" }, { "type", "onopen" }, { "unset", "onopen" }, { "type", "onopen" },
     },
-    A = { { "close" } },
+    A = CLOSE_IT,
     hears = {
       "onopen is a nil", "onmessage is a nil", "onerror is a nil", "onclose is a nil", "onopen is a function",
       "onopen is a nil", "A hears open",
@@ -1059,7 +1063,7 @@ local events = {
       { "put", "extensions", "x" },
       { "get", "readyState" },
     },
-    open = { { "close" } },
+    open = CLOSE_IT,
     hears = {
       "put(url, x): TypeError", "put(readyState, 3): TypeError", "put(bufferedAmount, 1): TypeError",
       "put(protocol, x): TypeError", "put(extensions, x): TypeError", "readyState is 0", OPEN, CLOSED,
@@ -1105,12 +1109,12 @@ local arguments = {
   {
     name = "http for ws", url = "http://127.0.0.1:PORT/PATH",
     server = { SWITCH, ANSWER },
-    now = { { "get", "url" } }, open = { { "close" } },
+    now = { { "get", "url" } }, open = CLOSE_IT,
     hears = { 'url is "ws://127.0.0.1:PORT/PATH"', OPEN, CLOSED }, wire = BYE,
   }, {
     name = "capitals, dots and a query in an address", url = "WS://127.0.0.1:PORT/a/.././PATH?Q=ä",
     server = { SWITCH, ANSWER },
-    now = { { "get", "url" } }, open = { { "close" } },
+    now = { { "get", "url" } }, open = CLOSE_IT,
     hears = { 'url is "ws://127.0.0.1:PORT/PATH?Q=%C3%A4"', OPEN, CLOSED }, wire = BYE,
   }, {
     name = "an address without a path", url = "ws://127.0.0.1:PORT?PATH",
@@ -1154,12 +1158,12 @@ local arguments = {
   }, {
     name = "an empty query in an address", url = "ws://127.0.0.1:PORT/PATH?",
     server = { { "target" }, SWITCH, ANSWER },
-    now = { { "get", "url" } }, open = { { "close" } },
+    now = { { "get", "url" } }, open = CLOSE_IT,
     hears = { 'url is "ws://127.0.0.1:PORT/PATH?"', OPEN, CLOSED }, wire = { "request", "asked for /PATH?", "close", "end" },
   }, {
     name = "a space within an address", url = "ws://127.0.0.1:PORT/PATH?a b",
     server = { SWITCH, ANSWER },
-    now = { { "get", "url" } }, open = { { "close" } }, because = "strict addresses",
+    now = { { "get", "url" } }, open = CLOSE_IT, because = "strict addresses",
     hears = { 'url is "ws://127.0.0.1:PORT/PATH?a%20b"', OPEN, CLOSED }, wire = BYE, ours = RAISED, oursOnWire = {},
   },
   refused("an address relative to the page", "/nowhere", "relative addresses"),
@@ -1167,14 +1171,14 @@ local arguments = {
   {
     name = "a name and a password in an address", url = "ws://me:secret@127.0.0.1:PORT/PATH",
     server = { SWITCH, { "fields", "authorization" }, ANSWER },
-    now = { { "get", "url" } }, open = { { "close" } }, because = "a name and a password in an address",
+    now = { { "get", "url" } }, open = CLOSE_IT, because = "a name and a password in an address",
     hears = { 'url is "ws://me:secret@127.0.0.1:PORT/PATH"', OPEN, CLOSED },
     wire = { "request", "authorization: none", "close", "end" }, ours = { 'url is "ws://127.0.0.1:PORT/PATH"', OPEN, CLOSED },
     oursOnWire = { "request", "authorization: Basic bWU6c2VjcmV0", "close", "end" },
   }, {
     name = "who asks",
     server = { { "fields", "origin", "upgrade", "connection", "sec-websocket-version" }, SWITCH, ANSWER },
-    open = { { "close" } }, because = "what a request says of who asks",
+    open = CLOSE_IT, because = "what a request says of who asks",
     hears = { OPEN, CLOSED },
     wire = {
       "request", "origin: http://127.0.0.1:PORT", "upgrade: websocket", "connection: Upgrade", "sec-websocket-version: 13",
@@ -1240,7 +1244,7 @@ local differences = {
   }, {
     name = "a subprotocol that is a number", protocols = 42,
     server = { { "switch", { ["Sec-WebSocket-Protocol"] = "42" } }, ANSWER },
-    open = { { "close" } }, because = "values of the wrong type",
+    open = CLOSE_IT, because = "values of the wrong type",
     hears = { 'open 1 "42"', CLOSED }, wire = { "request 42", "close", "end" }, ours = RAISED, oursOnWire = {},
   }, {
     name = "half a surrogate pair to send",
@@ -1251,36 +1255,36 @@ local differences = {
   }, {
     name = "a handler that is no function",
     server = { SWITCH, ANSWER },
-    now = { { "put", "onmessage", "x" }, { "type", "onmessage" } }, open = { { "close" } },
+    now = { { "put", "onmessage", "x" }, { "type", "onmessage" } }, open = CLOSE_IT,
     because = "a handler that is no function",
     hears = { "onmessage is a nil", OPEN, CLOSED }, wire = BYE,
     ours = { "put(onmessage, x): TypeError", "onmessage is a function", OPEN, CLOSED },
   }, {
     name = "a handler for what does not exist",
     server = { SWITCH, ANSWER },
-    now = { { "put", "onmesage", "x" } }, open = { { "close" } }, because = "misspelt names",
+    now = { { "put", "onmesage", "x" } }, open = CLOSE_IT, because = "misspelt names",
     hears = { OPEN, CLOSED }, wire = BYE, ours = { "put(onmesage, x): TypeError", OPEN, CLOSED },
   }, {
     name = "a listener for what does not exist",
     server = { SWITCH, ANSWER },
-    now = { { "listen", "opened", "A" }, { "unlisten", "opened", "A" } }, open = { { "close" } }, because = "misspelt names",
+    now = { { "listen", "opened", "A" }, { "unlisten", "opened", "A" } }, open = CLOSE_IT, because = "misspelt names",
     hears = { OPEN, CLOSED }, wire = BYE,
     ours = { "listen(opened, A): TypeError", "unlisten(opened, A): TypeError", OPEN, CLOSED },
   }, {
     name = "a listener that is an object with handleEvent",
     server = { SWITCH, ANSWER },
-    now = { { "listenObject", "open" } }, open = { { "close" } }, because = "objects as listeners",
+    now = { { "listenObject", "open" } }, open = CLOSE_IT, because = "objects as listeners",
     hears = { OPEN, "handleEvent hears open", CLOSED }, wire = BYE, ours = { "listenObject(open): TypeError", OPEN, CLOSED },
   }, {
     name = "binaryType by default",
     server = { SWITCH, { "binary", "00ff" }, ANSWER }, kinds = true,
-    now = { { "get", "binaryType" } }, message = { { "close" } }, because = "binaryType",
+    now = { { "get", "binaryType" } }, message = CLOSE_IT, because = "binaryType",
     hears = { 'binaryType is "blob"', OPEN, "message Blob binary 00ff", CLOSED }, wire = BYE,
     ours = { 'binaryType is "string"', OPEN, "message string binary 00ff", CLOSED },
   }, {
     name = "a binaryType that is none",
     server = { SWITCH, ANSWER },
-    now = { { "put", "binaryType", "Blob" }, { "get", "binaryType" } }, open = { { "close" } },
+    now = { { "put", "binaryType", "Blob" }, { "get", "binaryType" } }, open = CLOSE_IT,
     because = "values of the wrong type",
     hears = { 'binaryType is "arraybuffer"', OPEN, CLOSED }, wire = BYE,
     ours = { "put(binaryType, Blob): TypeError", 'binaryType is "arraybuffer"', OPEN, CLOSED },
@@ -1356,35 +1360,35 @@ local differences = {
   }, {
     name = "methods that only the browser has",
     server = { SWITCH, ANSWER },
-    now = { { "type", "dispatchEvent" } }, open = { { "close" } }, because = "dispatchEvent",
+    now = { { "type", "dispatchEvent" } }, open = CLOSE_IT, because = "dispatchEvent",
     hears = { "dispatchEvent is a function", OPEN, CLOSED }, wire = BYE, ours = { "dispatchEvent is a nil", OPEN, CLOSED },
   }, {
     name = "two sockets at once to one place",
     server = { { "meet", 150 }, SWITCH, ANSWER },
-    now = { { "beside", "?second" } }, open = { { "close" } },
+    now = { { "beside", "?second" } }, open = CLOSE_IT,
     because = "connections to the same address",
     hears = { OPEN, CLOSED }, wire = { "request", "alone", "close", "end", "request", "close", "end" },
     oursOnWire = { "request", "not alone", "close", "end", "request", "close", "end" },
   }, {
     name = "an answer of 100 before that of 101",
     server = { { "say", "HTTP/1.1 100 Continue\r\n\r\n" }, SWITCH, ANSWER },
-    open = { { "close" } }, because = "answers before the 101",
+    open = CLOSE_IT, because = "answers before the 101",
     hears = FAILED, wire = REFUSED, ours = { OPEN, CLOSED }, oursOnWire = BYE,
   }, {
     name = "an answer of 103 before that of 101",
     server = { { "say", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" }, SWITCH, ANSWER },
-    open = { { "close" } }, because = "answers before the 101",
+    open = CLOSE_IT, because = "answers before the 101",
     hears = FAILED, wire = REFUSED, ours = { OPEN, CLOSED }, oursOnWire = BYE,
   }, {
     name = "a listener with an option of the browser's",
     server = { SWITCH, ANSWER }, bare = true,
-    now = { { "listen", "open", "A", { passive = true } }, { "listen", "open", "B" } }, B = { { "close" } },
+    now = { { "listen", "open", "A", { passive = true } }, { "listen", "open", "B" } }, B = CLOSE_IT,
     because = "options of listeners",
     hears = { "A hears open", "B hears open" }, wire = BYE, ours = { "listen(open, A, …): TypeError", "B hears open" },
   }, {
     name = "a listener that is nothing",
     server = { SWITCH, ANSWER },
-    now = { { "listenNothing", "open" } }, open = { { "close" } }, because = "options of listeners",
+    now = { { "listenNothing", "open" } }, open = CLOSE_IT, because = "options of listeners",
     hears = { OPEN, CLOSED }, wire = BYE, ours = { "listenNothing(open): TypeError", OPEN, CLOSED },
   },
 }
