@@ -95,6 +95,11 @@ describe("WebSockets 3.1, the attributes", function()
     end)
   end
 
+  it("tostring tells state and URL (docs/browser.md: the text of a socket)", function()
+    local ws = whatwg.opened()
+    assert.equal("WebSocket (open): " .. whatwg.server.url, tostring(ws))
+  end)
+
   it("there is more on a socket (docs/browser.md: more on a socket)", function()
     local ws = whatwg.opened()
     for _, method in ipairs { "ping", "terminate", "pause", "resume", "receive", "messages", "drain" } do
