@@ -236,9 +236,12 @@ check-valgrind: core probe ## the quick specs under valgrind
 
 # --- the rest -------------------------------------------------------------------------------
 
-.PHONY: rockspec clean help
+.PHONY: rockspec reference clean help
 rockspec:                ## write the list of C files into the rockspec
 	@$(LUA) tools/rockspec.lua --write
+
+reference:               ## write docs/reference.md from types/lunawire.lua
+	@$(LUA) tools/reference.lua --write
 
 clean:                   ## remove what was built (installed npm packages stay)
 	rm -rf build build-* lunawire src/*.o
