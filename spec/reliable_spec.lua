@@ -116,7 +116,7 @@ describe("a reliable server", function()
       event.session:send("\0\255", "binary")
     end
     local frames = 0
-    local example = helper.read(helper.root .. "/docs/reliable.md"):match "\n### By bytes\n.-\n```\n(.-)```"
+    local example = helper.read(helper.root .. "/docs/reliable.md"):match "\n### By bytes\n.-\n```text\n(.-)```"
     example = example:gsub("\n  ", " ")
     for who, dump in example:gmatch "(%l+) [^\n]-  ?(8[12] [%x ]+)\n" do
       local bytes = foreign.bytes((dump:gsub("%s", "")))
