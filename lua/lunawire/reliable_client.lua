@@ -249,9 +249,9 @@ function methods.send(object, data, options, fn)
     mistake("QuotaExceededError", ("send: %d messages of %d bytes wait for their acknowledgement; this one has %d"):format(
       link:count(), link.bytes, size))
   end
-  local binary = options == "binary" or type(options) == "table" and options.binary or false
+  local bytes, binary = links.bytes(data, options)
   local receipt = { number = nil, acknowledged = false, error = nil, ondone = nil }
-  link:add { number = nil, data = data, binary = binary, at = core.now(), receipt = receipt, fn = fn }
+  link:add { number = nil, data = bytes, binary = binary, at = core.now(), receipt = receipt, fn = fn }
   arm(state)
   link:write(state.socket)
   return receipt
@@ -260,9 +260,9 @@ end
 --- Sends data that is lost if the line is. True if it was handed to the socket.
 function methods.note(object, data, options)
   local state = Link.state(object)
-  core.messageSize(data, options)
+  local bytes, binary = links.bytes(data, options)
   if not state.connected or state.socket.readyState ~= 1 then return false end
-  state.socket:send(links.note(data), options)
+  state.socket:send(links.note(bytes), { binary = binary })
   return true
 end
 

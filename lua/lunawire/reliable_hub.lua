@@ -351,8 +351,8 @@ function methods.send(object, data, options)
     if line then line.socket:close(1013, "too much is not acknowledged") end
     return false
   end
-  local binary = options == "binary" or type(options) == "table" and options.binary or false
-  link:add { number = nil, data = data, binary = binary, at = 0, receipt = nil }
+  local bytes, binary = links.bytes(data, options)
+  link:add { number = nil, data = bytes, binary = binary, at = 0, receipt = nil }
   if session.line then link:write(session.line.socket) end
   return true
 end
@@ -360,9 +360,9 @@ end
 --- Sends data that is lost if the line is. True if it was handed to the socket.
 function methods.note(object, data, options)
   local session = Session.state(object)
-  core.messageSize(data, options)
+  local bytes, binary = links.bytes(data, options)
   if not session.line or session.line.socket.readyState ~= 1 then return false end
-  session.line.socket:send(links.note(data), options)
+  session.line.socket:send(links.note(bytes), { binary = binary })
   return true
 end
 

@@ -53,6 +53,7 @@ local mayBeBinary = { message = true, note = true }
 --- A WebSocket message taken apart: its kind, its number (a hello's fields), its payload. nil and a reason in words
 -- if it is none of this protocol.
 function link.parse(data, binary)
+  if type(data) ~= "string" then data = data:string() end -- the socket's binaryType
   local stop = find(data, "\n", 1, true)
   if not stop then return nil, "a message without a header line" end
   if stop > MOST_HEADER + 1 then return nil, "a header line of more than 256 bytes" end
@@ -65,6 +66,14 @@ function link.parse(data, binary)
   if binary and not mayBeBinary[kind] then return nil, "a binary " .. kind end
   if stop < #data and not carries[kind] then return nil, kind .. " has no payload" end
   return kind, value, sub(data, stop + 1)
+end
+
+--- What may be sent, as it is kept: a string, and whether it goes as a binary message. Of an ArrayBuffer a copy, of a
+-- Blob its bytes. Raises what WebSocket:send raises, and what reading a file raises.
+function link.bytes(data, options)
+  core.messageSize(data, options)
+  if type(data) ~= "string" then return data:string(), true end
+  return data, options == "binary" or type(options) == "table" and options.binary or false
 end
 
 --- A new name, which nobody can guess: that many random bytes, in hexadecimal.
