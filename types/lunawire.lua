@@ -120,10 +120,11 @@ function lunawire.heartbeat(ws, options) end
 ---@return lunawire.Error problem
 function lunawire.Error(name, message) end
 
----The bytes of the message `send` would make. Raises what `send` raises for data it cannot send.
+---The bytes of the message `send` would make. Raises TypeError for data it cannot send.
 ---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return integer bytes without framing
+---@return integer held of these, those that are in memory: of a Blob from a file none
 function lunawire.messageSize(data, options) end
 
 ---A number in [0, 1) from the system's random source. `math.random` and its seed are left alone.
@@ -334,7 +335,8 @@ function WebSocket:unsubscribe(topic) end
 ---@param topic string
 ---@return boolean subscribed
 function WebSocket:isSubscribed(topic) end
----Sends a message to every subscriber but this socket; the frame is built once. Raises as `subscribe` and `send` do.
+---Sends a message to every subscriber but this socket; the frame is built once. Raises as `subscribe` and `send` do, and
+---NotSupportedError for a Blob from a file, which goes to one socket at a time.
 ---@param topic string
 ---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
@@ -412,13 +414,13 @@ local WebSocketServer = {}
 ---@return fun(): lunawire.WebSocket? iterator
 function WebSocketServer:each() end
 ---Sends a message to every subscriber of a topic. The frame is built once; it keeps its place among what is sent to each.
----Raises TypeError for what cannot be sent.
+---Raises TypeError for what cannot be sent, NotSupportedError for a Blob from a file, which goes to one socket at a time.
 ---@param topic string
 ---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return integer receivers for how many open sockets it was queued
 function WebSocketServer:publish(topic, data, options) end
----Sends a message to every open socket. The frame is built once. Raises TypeError for what cannot be sent.
+---Sends a message to every open socket. The frame is built once. Raises as `publish` does.
 ---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return integer receivers for how many open sockets it was queued
@@ -568,6 +570,7 @@ function Event:stopImmediatePropagation() end
 ---| "http" # the server did not agree to the handshake
 ---| "protocol" # the peer broke the WebSocket protocol
 ---| "slow" # the peer does not take what is sent to it
+---| "file" # the file of a Blob became shorter while it was sent
 ---| "aborted" # close or terminate was called
 ---| "memory" # there is no memory
 
@@ -621,7 +624,8 @@ function AskingEvent:accept() end
 
 -- Binary values --------------------------------------------------------------------------------------------------------
 
----Makes an ArrayBuffer: n bytes, all 0, or a copy of the string's. Raises RangeError for a length that cannot be.
+---Makes an ArrayBuffer: so many bytes, all 0, or a copy of the string's.
+---Raises RangeError for a length that cannot be, TypeError for anything else.
 ---@class lunawire.ArrayBufferClass
 ---@overload fun(content: integer|string): lunawire.ArrayBuffer
 
@@ -646,7 +650,7 @@ function ArrayBuffer:slice(first, last) end
 ---@param offset? integer (default: 0) where the first goes
 function ArrayBuffer:set(data, offset) end
 
----Makes a Blob of the parts, one behind the other.
+---Makes a Blob of the parts, one behind the other. Raises TypeError for a part that is none, RangeError for more than 100000.
 ---@class lunawire.BlobClass
 ---@overload fun(parts?: lunawire.Data[], options?: lunawire.BlobOptions): lunawire.Blob
 local BlobClass = {}
@@ -659,7 +663,7 @@ function BlobClass.fromFile(path, options) end
 
 ---The second argument of a Blob.
 ---@class lunawire.BlobOptions
----@field type? string (default: `""`) A media type, `"image/png"`: it is kept, and means nothing here.
+---@field type? string (default: `""`) A media type, `"image/png"`: it is kept in lower case, and means nothing here.
 
 ---Bytes that do not change, in memory or in a file (W3C File API, 3). `#blob` is `size`. `send` makes one binary message of
 ---it. What reads raises NotReadableError when the file is missing or has changed since.
@@ -867,13 +871,13 @@ function reliable.server(server, options) end
 local ReliableLink = {}
 ---Keeps a message until it is acknowledged, with or without a line.
 ---Raises what WebSocket's raises for data, QuotaExceededError for what does not fit, InvalidStateError once closed.
----@param data string
+---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@param fn? fun(receipt: lunawire.Receipt) called once it is decided
 ---@return lunawire.Receipt receipt
 function ReliableLink:send(data, options, fn) end
 ---Sends what is lost if the line is.
----@param data string
+---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return boolean sent it was handed to the socket
 function ReliableLink:note(data, options) end
@@ -974,12 +978,12 @@ function ReliableServer:removeEventListener(type, fn, options) end
 ---@field ended? "closed"|"expired"|"overflow"|"server" Why it has ended.
 local ReliableSession = {}
 ---Keeps a message until it is acknowledged, here or away. Raises QuotaExceededError for one over `maxQueuedBytes`.
----@param data string
+---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return boolean kept false: the session has ended, or ends now because too much is kept
 function ReliableSession:send(data, options) end
 ---Sends what is lost if the line is.
----@param data string
+---@param data lunawire.Data
 ---@param options? lunawire.SendOptions
 ---@return boolean sent it was handed to the socket
 function ReliableSession:note(data, options) end
