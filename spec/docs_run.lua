@@ -53,7 +53,7 @@ local function keepServer(server)
   end, 0)
   timer = lunawire.setInterval(function()
     if #server > 0 then last = lunawire.now() end
-    if not last or lunawire.now() - last < 150 then return end
+    if not last or lunawire.now() - last < 300 then return end
     timer:close()
     server:close()
   end, 20)

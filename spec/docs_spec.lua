@@ -88,8 +88,8 @@ setup(function()
   } do
     helper.write(directory .. "/" .. file, helper.read(made))
   end
-  echo, patient = echoes({}, 400), echoes {}
-  secure = echoes({ tls = { cert = certs:cert "good", key = certs:key "good" } }, 400)
+  echo, patient = echoes({}, 700), echoes {}
+  secure = echoes({ tls = { cert = certs:cert "good", key = certs:key "good" } }, 700)
   redirecting = lunawire.WebSocketServer {}
   redirecting.onupgrade = function(event)
     event:reject(308, { Location = ("wss://localhost:%d/"):format(secure.port) })

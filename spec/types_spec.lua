@@ -255,7 +255,7 @@ end
 
 -- A default as it stands there, as a value.
 local function meant(text)
-  local words = text:gsub("[`]", ""):gsub("−", "-"):gsub("([%d.]+) MiB", "%1 * 1024 * 1024")
+  local words = text:gsub("[`]", ""):gsub("−", "-"):gsub("([%d.]+) MiB", "%1 * 1024 * 1024"):gsub("([%d.]+) KiB", "%1 * 1024")
   local chunk = load("return " .. words, "default", "t", { math = math })
   return chunk and chunk()
 end
@@ -275,6 +275,30 @@ describe("the options of types/lunawire.lua", function()
     same("the list of option tables", classes, tables)
     for place, name in pairs(classes) do same(place, declared(name), tables[place]) end
     declared "SocketOptions"
+  end)
+
+  it("have the defaults of the C files", function()
+    local function source(name) return helper.read(helper.root .. "/src/" .. name) end
+    local client, server = source "lua_settings.c", source("lua_server.c"):match "static void default_settings.-\n}"
+    local cases = { -- class, option, field in C, what it is there in one of ours
+      { "SocketOptions", "handshakeTimeout", "handshake_timeout", 1e6 },
+      { "SocketOptions", "closeTimeout", "close_timeout", 1e6 },
+      { "SocketOptions", "maxPayload", "max_payload", 1 }, { "SocketOptions", "maxFragments", "max_fragments", 1 },
+      { "SocketOptions", "highWaterMark", "high_water", 1 }, { "SocketOptions", "maxBufferedAmount", "max_buffered", 1 },
+      { "ServerOptions", "maxHeaderSize", "max_header_size", 1 }, { "ServerOptions", "maxHeaderCount", "max_header_count", 1 },
+      { "ServerHeartbeat", "interval", "heartbeat.interval", 1e6 }, { "ServerHeartbeat", "timeout", "heartbeat.timeout", 1e6 },
+    }
+    for _, case in ipairs(cases) do
+      local default = declared(case[1])[case[2]].default
+      local ours, servers = default:match "^(.*); (.*) on a server$"
+      local function value(text)
+        local digits = text:match(("[.>]%s = ([^;]*);"):format((case[3]:gsub("%p", "%%%0"))))
+        return digits and load("return " .. digits:gsub("INT64_C", ""))() // case[4]
+      end
+      local there = value(client) or value(server)
+      assert.equal(there, meant(ours or default), case[2])
+      if value(client) and value(server) then assert.equal(value(server), meant(servers), case[2]) end
+    end
   end)
 
   it("are those of the Lua tables, with their defaults", function()
