@@ -1,6 +1,7 @@
 -- README.md and docs/: every block of code is run, or checked in the way its kind has; one of no known kind is an error.
 -- How a block says what it needs is written in docs/README.md.
 
+local cjson = require "cjson"
 local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local pki = require "spec.pki"
@@ -312,7 +313,21 @@ function kinds.lua(block)
   end -- else the block above has talked to it
 end
 
-function kinds.javascript(block) checkFile(block, block.text:find "^import " and "mjs" or "cjs", "node --check") end
+function kinds.javascript(block, text)
+  text = text or block.text
+  local isModule = text:find "%f[^\n%z]import " or text:find "%f[^\n%z]export "
+  checkFile({ text = text, document = block.document, line = block.line }, isModule and "mjs" or "cjs", "node --check")
+end
+
+kinds.js = kinds.javascript
+
+-- A page, or a part of one: its scripts.
+function kinds.html(block)
+  assert.is_truthy(block.text:find "^%s*<", ("%s:%d: no tag"):format(block.document, block.line))
+  for script in block.text:gmatch "<script[^>]*>(.-)</script>" do kinds.javascript(block, script) end
+end
+
+function kinds.json(block) cjson.decode(block.text) end
 
 function kinds.python(block) checkFile(block, "py", helper.python() .. " -m py_compile") end
 
@@ -384,6 +399,9 @@ describe("a document #foreign #slow", function()
     { "whose shell does not parse", "```sh\nif\n```", "yntax error" },
     { "whose openssl fails", "```sh\nopenssl nonsense\n```", "nonsense" },
     { "whose JavaScript does not parse", "```javascript\nx =\n```", "SyntaxError" },
+    { "whose page has a script that does not parse", "```html\n<script>\nx =\n</script>\n```", "SyntaxError" },
+    { "whose page is none", "```html\nx\n```", "t.md:2: no tag" },
+    { "whose JSON does not parse", "```json\n{\n```", "Expected" },
     { "whose Python does not parse", "```python\nx =\n```", "SyntaxError" },
     { "with a configuration that nobody runs", "```nginx\nx;\n```", "docs/deploy.md" },
   }
