@@ -313,7 +313,26 @@ function kinds.lua(block)
   end -- else the block above has talked to it
 end
 
+-- A server of npm's ws: sends back what it is sent.
+local function runServerOfWs(block)
+  local port, file = freePort(), directory .. "/server.cjs"
+  helper.write(file, (block.text:gsub("8080", tostring(port))))
+  local modules = helper.root .. "/spec/node_modules"
+  local process = helper.peer(("NODE_PATH=%s exec node %s"):format(quote(modules), quote(file)), 20)
+  wire.await(function() return listens(port) end, function() return "the server; it said: " .. process:text() end)
+  local ws, data = lunawire.WebSocket(("ws://127.0.0.1:%d/"):format(port)), nil
+  ws.onopen = function() ws:send "hello" end
+  ws.onmessage = function(event) data = event.data end
+  finally(function()
+    ws:terminate()
+    process:stop()
+  end)
+  wire.await(function() return data end, "an answer")
+  assert.equal("hello", data)
+end
+
 function kinds.javascript(block, text)
+  if block.text:find 'require%("ws"%)' and block.text:find "WebSocketServer" then return runServerOfWs(block) end
   text = text or block.text
   local isModule = text:find "%f[^\n%z]import " or text:find "%f[^\n%z]export "
   checkFile({ text = text, document = block.document, line = block.line }, isModule and "mjs" or "cjs", "node --check")
