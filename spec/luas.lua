@@ -62,7 +62,8 @@ lunawire.clearTimeout(lunawire.setTimeout(error, 0))
 equal(true, lunawire.run())
 raises("TypeError", lunawire.setTimeout, note, 0 / 0)
 raises("TypeError", lunawire.setTimeout, "note")
-raises("NotSupportedError", lunawire.Blob)
+equal("ab", lunawire.Blob({ "a", lunawire.ArrayBuffer "b" }):string())
+raises("TypeError", lunawire.Blob, "a")
 raises("TypeError", lunawire.run, "soon")
 
 -- --- errors -----------------------------------------------------------------------------------------
