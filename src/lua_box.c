@@ -156,6 +156,15 @@ int64_t lw_check_milliseconds(lua_State *L, int index, const char *what, int64_t
 
 static int host_gc(lua_State *L);
 
+/* Pushes a table that keeps no value alive. */
+static void push_weak(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+}
+
 lw_host *lw_host_push(lua_State *L) {
   lw_host *host;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
@@ -177,6 +186,8 @@ lw_host *lw_host_push(lua_State *L) {
   lua_setiuservalue(L, -2, LW_HOST_SIGNALS);
   lua_newtable(L);
   lua_setiuservalue(L, -2, LW_HOST_WATCHED);
+  push_weak(L);
+  lua_setiuservalue(L, -2, LW_HOST_FAINT);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
   host->loop = lw_loop_new(&lw_sys_real, NULL);
@@ -247,6 +258,23 @@ void lw_box_push(lua_State *L, const lw_box *box) {
   lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
   lua_rawgeti(L, -1, box->slot);
   lua_remove(L, -2);
+}
+
+void lw_box_note(lua_State *L, const lw_box *box, int index) {
+  index = lua_absindex(L, index);
+  lua_getiuservalue(L, LW_HOST, LW_HOST_FAINT);
+  lua_pushvalue(L, index);
+  lua_rawsetp(L, -2, box);
+  lua_pop(L, 1);
+}
+
+int lw_box_find(lua_State *L, const lw_box *box) {
+  lua_getiuservalue(L, LW_HOST, LW_HOST_FAINT);
+  lua_rawgetp(L, -1, box);
+  lua_remove(L, -2);
+  if (!lua_isnil(L, -1)) return 1;
+  lua_pop(L, 1);
+  return 0;
 }
 
 void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods) {

@@ -43,7 +43,8 @@ enum {
   LW_HOST_SIGNALS,    /* number -> function */
   LW_HOST_TRACEBACK,  /* of the last error */
   LW_HOST_WATCHED,    /* number -> descriptor, see lua_loop.c */
-  LW_HOST_VALUES = LW_HOST_WATCHED
+  LW_HOST_FAINT,      /* address -> box, as long as it lives: weak */
+  LW_HOST_VALUES = LW_HOST_FAINT
 };
 
 #define LW_HOST lua_upvalueindex(1)
@@ -67,6 +68,10 @@ void lw_box_live(lua_State *L, lw_box *box, int index);
 void lw_box_die(lua_State *L, lw_box *box);
 /* Pushes a living box. */
 void lw_box_push(lua_State *L, const lw_box *box);
+/* The box at `index` can be found from now on, living or not, and lives no longer for it. May raise. */
+void lw_box_note(lua_State *L, const lw_box *box, int index);
+/* Pushes a box that was noted, and returns 1; or 0 and nothing: it is about to be collected. */
+int lw_box_find(lua_State *L, const lw_box *box);
 
 /*
 ** Makes a class: a metatable (left on the stack) with __name, __metatable, these

@@ -3,8 +3,8 @@
 **
 ** `onmessage` and `onclose` have user values of their own. Everything else is in a table
 ** made when it is needed: "onopen" -> function, and, once addEventListener was used,
-** type -> list of entries { fn, once, capture } in the order in which they were set; the
-** entry without fn stands for the on… handler and marks its place.
+** type -> list of entries { fn, once, capture, removed, faint } in the order in which they
+** were set; the entry without fn stands for the on… handler and marks its place.
 */
 #include "lua_event.h"
 
@@ -23,7 +23,7 @@ static const char *const handler_names[LW_EVENT_TYPES] = {
 #define DEEP_STACK 1000 /* calls from which a traceback is of the innermost only */
 #define INNERMOST 20
 
-enum { ENTRY_FUNCTION = 1, ENTRY_ONCE, ENTRY_CAPTURE, ENTRY_REMOVED };
+enum { ENTRY_FUNCTION = 1, ENTRY_ONCE, ENTRY_CAPTURE, ENTRY_REMOVED, ENTRY_FAINT };
 
 const char *lw_event_handler_name(lw_event_type type) {
   return handler_names[type];
@@ -334,7 +334,7 @@ static int find_listener(lua_State *L, int list, int capture) {
   return found;
 }
 
-void lw_target_add(lua_State *L, unsigned allowed) {
+void lw_target_add(lua_State *L, unsigned allowed, int faint) {
   lw_target *t = lua_touserdata(L, 1);
   lw_event_type type = check_type(L, allowed);
   listener_options options = check_options(L, "addEventListener");
@@ -343,6 +343,11 @@ void lw_target_add(lua_State *L, unsigned allowed) {
   list = make_list(L, type);
   if (find_listener(L, list, options.capture)) return;
   append_entry(L, list, 3, options.once, options.capture);
+  if (faint) {
+    lua_rawgeti(L, list, (int)lua_rawlen(L, list));
+    lua_pushboolean(L, 1);
+    lua_rawseti(L, -2, ENTRY_FAINT);
+  }
   t->handlers++;
   note_heard(t, type);
 }
@@ -372,19 +377,28 @@ int lw_target_wants(lua_State *L, int target, lw_event_type type) {
   return wants;
 }
 
-int lw_target_handles(lua_State *L, int target, lw_event_type type) {
+/* The same without the listeners that have a mark (ENTRY_CAPTURE, ENTRY_FAINT). */
+static int wants_without(lua_State *L, int target, lw_event_type type, int mark) {
   lw_target *t = lua_touserdata(L, target);
-  int handles = 0, top = lua_gettop(L), count;
+  int wants = 0, top = lua_gettop(L), count;
   if (!t->listeners || !push_list(L, target, type)) return lw_target_wants(L, target, type);
   count = (int)lua_rawlen(L, -1);
-  for (int i = 1; i <= count && !handles; i++) {
+  for (int i = 1; i <= count && !wants; i++) {
     lua_rawgeti(L, top + 1, i);
-    lua_rawgeti(L, -1, ENTRY_CAPTURE);
-    handles = !lua_toboolean(L, -1);
+    lua_rawgeti(L, -1, mark);
+    wants = !lua_toboolean(L, -1);
     lua_pop(L, 2);
   }
   lua_settop(L, top);
-  return handles;
+  return wants;
+}
+
+int lw_target_needs(lua_State *L, int target, lw_event_type type) {
+  return wants_without(L, target, type, ENTRY_FAINT);
+}
+
+int lw_target_handles(lua_State *L, int target, lw_event_type type) {
+  return wants_without(L, target, type, ENTRY_CAPTURE);
 }
 
 /* ---------------------------------------------------------------- delivery */

@@ -51,11 +51,17 @@ void lw_event_push(lua_State *L, lw_event_type type, int binary, int target, int
 void lw_target_get(lua_State *L, int target, lw_event_type type);
 /* ws.on… = value at `value` (a function or nil; anything else raises TypeError). */
 void lw_target_set(lua_State *L, int target, lw_event_type type, int value);
-/* ws:addEventListener(type, fn [, options]) and back, with their arguments at 2, 3, 4 and the target at 1. `allowed`: bits of the types it has. */
-void lw_target_add(lua_State *L, unsigned allowed);
+/*
+** ws:addEventListener(type, fn [, options]) and back, with their arguments at 2, 3, 4 and the target at 1. `allowed`: bits
+** of the types it has. One that is `faint` hears as long as the target lives, and is no reason for it to live.
+*/
+void lw_target_add(lua_State *L, unsigned allowed, int faint);
 void lw_target_remove(lua_State *L, unsigned allowed);
 /* 1 if somebody waits for this type. */
 int lw_target_wants(lua_State *L, int target, lw_event_type type);
+
+/* The same without those that are faint. */
+int lw_target_needs(lua_State *L, int target, lw_event_type type);
 
 /* The same without capturing listeners: those look on, and take an event only by stopping it. */
 int lw_target_handles(lua_State *L, int target, lw_event_type type);

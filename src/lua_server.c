@@ -410,7 +410,7 @@ static int server_reload(lua_State *L) {
 
 static int add_listener(lua_State *L) {
   check_server(L);
-  lw_target_add(L, SERVER_EVENTS);
+  lw_target_add(L, SERVER_EVENTS, 0);
   return 0;
 }
 

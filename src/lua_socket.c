@@ -38,6 +38,9 @@ static const char metatable_key; /* its address is a registry key */
 enum { GET_URL = 1, GET_STATE, GET_PROTOCOL, GET_EXTENSIONS, GET_BUFFERED, GET_BINARY_TYPE, GET_RECEIVED, GET_ALIVE, GET_PAUSED, GET_WRITTEN, GET_SENT,
        GET_HANDLER = 100 /* plus the event's type */ };
 
+/* Who wants a socket to rest: it reads again when neither does. */
+enum { PAUSED_BY_PROGRAM = 1, PAUSED_BY_INBOX = 2 };
+
 #define SOCKET_EVENTS                                                                             \
   (1u << LW_ON_OPEN | 1u << LW_ON_MESSAGE | 1u << LW_ON_ERROR | 1u << LW_ON_CLOSE | 1u << LW_ON_PING | \
    1u << LW_ON_PONG | 1u << LW_ON_DRAIN)
@@ -139,13 +142,15 @@ static int socket_gc(lua_State *L) {
   return 0;
 }
 
-/* 1 if somebody listens to what may still come (WHATWG WebSockets, "Garbage collection"). */
+/* 1 if somebody listens to what may still come (WHATWG WebSockets, "Garbage collection"), or a coroutine waits. */
 static int is_awaited(lua_State *L, const socket_box *s, int index) {
   static const lw_event_type types[] = {LW_ON_MESSAGE, LW_ON_CLOSE, LW_ON_ERROR, LW_ON_PING, LW_ON_PONG, LW_ON_DRAIN};
-  if (!s->socket.conn || s->socket.target.handlers == 0) return 0;
+  if (!s->socket.conn) return 0;
+  if (s->socket.awaited) return 1;
+  if (s->socket.target.handlers == 0) return 0;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-    if (lw_target_wants(L, index, types[i])) return 1;
-  return !s->opened;
+    if (lw_target_needs(L, index, types[i])) return 1;
+  return !s->opened && lw_target_needs(L, index, LW_ON_OPEN);
 }
 
 /* Handlers have come or gone. A client socket lives as long as somebody listens to what may still come. */
@@ -386,23 +391,29 @@ static int socket_terminate(lua_State *L) {
   return 0;
 }
 
-static int socket_pause(lua_State *L) {
+/* `who` wants it to rest, or no longer. */
+static int rest(lua_State *L, unsigned char who, int wanted) {
   socket_box *s = check_socket(L);
   lw_host_check(L);
-  if (s->socket.conn) lw_conn_pause(s->socket.conn);
+  if (wanted) s->socket.pauses |= who;
+  else s->socket.pauses &= (unsigned char)~who;
+  if (!s->socket.conn) return 0;
+  if (s->socket.pauses) lw_conn_pause(s->socket.conn);
+  else lw_conn_resume(s->socket.conn);
   return 0;
 }
 
+static int socket_pause(lua_State *L) {
+  return rest(L, PAUSED_BY_PROGRAM, 1);
+}
+
 static int socket_resume(lua_State *L) {
-  socket_box *s = check_socket(L);
-  lw_host_check(L);
-  if (s->socket.conn) lw_conn_resume(s->socket.conn);
-  return 0;
+  return rest(L, PAUSED_BY_PROGRAM, 0);
 }
 
 static int add_listener(lua_State *L) {
   socket_box *s = check_socket(L);
-  lw_target_add(L, SOCKET_EVENTS);
+  lw_target_add(L, SOCKET_EVENTS, 0);
   update_life(L, s, 1);
   return 0;
 }
@@ -668,8 +679,8 @@ int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event) {
   int target = lua_gettop(L) + 1, called = 0, below, before;
   if (!s || is_unheard(conn, event) || go_elsewhere(s, conn, event)) return 0;
   type = apply(s, event);
-  if (!s->socket.target.box.slot) return 0; /* nobody listens */
-  lw_box_push(L, &s->socket.target.box);
+  if (s->socket.target.box.slot) lw_box_push(L, &s->socket.target.box);
+  else if (!s->socket.noted || !lw_box_find(L, &s->socket.target.box)) return 0; /* nobody listens */
   note_move(L, s, target);
   before = s->socket.target.handlers;
   below = falls_back(L, s, type, target);
@@ -768,17 +779,44 @@ static int owes_drain(lua_State *L) {
   return 1;
 }
 
-/* Stack: module, metatable, members. Adds `method` and `owesDrain` to the module. */
+/* listen(socket, type, fn [, options]): as addEventListener, but no reason for the socket to live. */
+static int listen_faintly(lua_State *L) {
+  socket_box *s = check_socket(L);
+  lw_box_note(L, &s->socket.target.box, 1);
+  s->socket.noted = 1;
+  lw_target_add(L, SOCKET_EVENTS, 1);
+  update_life(L, s, 1);
+  return 0;
+}
+
+/* await(socket, yes): a coroutine waits on it, and it lives for that, or none does. */
+static int await(lua_State *L) {
+  socket_box *s = check_socket(L);
+  s->socket.awaited = lua_toboolean(L, 2) != 0;
+  update_life(L, s, 1);
+  return 0;
+}
+
+/* hold(socket, yes): an inbox is full, and it rests for that, or has room again. The program's own pause is another. */
+static int hold(lua_State *L) {
+  return rest(L, PAUSED_BY_INBOX, lua_toboolean(L, 2));
+}
+
+static const luaL_Reg policy[] = {
+    {"owesDrain", owes_drain}, {"listen", listen_faintly}, {"await", await}, {"hold", hold}, {NULL, NULL}};
+
+/* Stack: module, metatable, members. Adds `method` and the others to the module. */
 static void add_policy(lua_State *L) {
   lw_host_push(L);
   lua_pushvalue(L, -3);
   lua_pushvalue(L, -3);
   lua_pushcclosure(L, add_method, 3);
   lua_setfield(L, -4, "method");
-  lw_host_push(L);
   lua_pushvalue(L, -3);
-  lua_pushcclosure(L, owes_drain, 2);
-  lua_setfield(L, -4, "owesDrain");
+  lw_host_push(L);
+  lua_pushvalue(L, -4);
+  luaL_setfuncs(L, policy, 2);
+  lua_pop(L, 1);
 }
 
 void lw_socket_open(lua_State *L) {

@@ -23,6 +23,9 @@ typedef struct lw_lua_socket {
   unsigned char binary_type; /* what binary messages are given as: a LW_BINARY_TYPE_… */
   unsigned char closed; /* readyState is 3 */
   unsigned char follows; /* client: goes where the server sends it, as long as it is not open */
+  unsigned char noted;   /* can be found while nothing keeps it alive: somebody listens faintly */
+  unsigned char awaited; /* a coroutine waits on it */
+  unsigned char pauses;  /* bits: who wants it to rest */
 } lw_lua_socket;
 
 /* User values after a target's own. */
