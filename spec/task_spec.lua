@@ -1,7 +1,5 @@
 -- Coroutine style: tasks, what they wait for, and the main chunk that waits by turning the loop. Peers are raw bytes.
 
-local frames = require "spec.frames"
-local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local turns = require "spec.lua_helper"
 local wire = require "spec.wire"
@@ -144,6 +142,228 @@ describe("a task", function()
     assert.equal("cancelled", task.status)
   end)
 
+  it("gets an AbortError for each cancellation, and may raise the first in the end", function()
+    lunawire.onerror = function(err) error("told " .. tostring(err)) end
+    local names = {}
+    local task = go(function()
+      local _, first = pcall(sleep, 1e6)
+      local _, second = pcall(sleep, 1e6)
+      names[1], names[2] = first.reason, second.reason
+      error(first, 0)
+    end)
+    task:cancel "one"
+    task:cancel "two"
+    assert.same({ "one", "two" }, names)
+    assert.is_true(lunawire.run(5000))
+    assert.equal("cancelled", task.status)
+  end)
+
+  it("that raises the AbortError of another has failed", function()
+    local told = {}
+    lunawire.onerror = function(err, source) told[#told + 1] = { err, source } end
+    local one = go(sleep, 1e6)
+    local other = go(function() one:join() end)
+    one:cancel "mine"
+    assert.is_true(lunawire.run(5000))
+    assert.equal("cancelled", one.status)
+    assert.equal("failed", other.status)
+    assert.equal(1, #told)
+    assert.equal("mine", told[1][1].reason)
+    assert.equal(one, told[1][1].task)
+    assert.equal(other, told[1][2])
+  end)
+
+  it("that is cancelled before it began gets its AbortError where it first waits", function()
+    local inner, reached
+    local function nest(n)
+      if n > 0 then return go(nest, n - 1) end
+      inner = go(function()
+        reached = true
+        sleep(1e6)
+      end)
+    end
+    for n = 1, 100 do -- so deep that it begins in the next turn
+      if inner then inner:cancel() end
+      reached = nil
+      nest(n)
+      if not reached then break end
+    end
+    assert.is_nil(reached)
+    inner:cancel()
+    assert.equal("waiting", inner.status)
+    assert.is_true(lunawire.run(5000))
+    assert.is_true(reached)
+    assert.equal("cancelled", inner.status)
+  end)
+
+  it("closes its variables when it fails or is cancelled, and may wait in that", function()
+    local told, log = {}, {}
+    lunawire.onerror = function(...) told[#told + 1] = { ... } end
+    local function guard(name)
+      return setmetatable({}, { __close = function(_, err)
+        log[#log + 1] = name
+        sleep(1)
+        log[#log + 1] = name .. " later " .. tostring(type(err) == "table" and err.name or err)
+      end })
+    end
+    local function culprit() error("boom", 0) end
+    local failing = go(function()
+      local _ <close> = guard "f"
+      sleep(1)
+      culprit()
+    end)
+    local cancelled = go(function()
+      local _ <close> = guard "c"
+      sleep(1e6)
+    end)
+    cancelled:cancel()
+    assert.same({ "c" }, log)
+    assert.is_true(lunawire.run(5000))
+    table.sort(log)
+    assert.same({ "c", "c later AbortError", "f", "f later boom" }, log)
+    assert.same({ "failed", "cancelled" }, { failing.status, cancelled.status })
+    assert.equal(1, #told)
+    assert.equal("boom", told[1][1])
+    assert.matches("culprit", told[1][3])
+  end)
+
+  it("whose variables fail as they are closed fails with that, as in the language", function()
+    local told = {}
+    lunawire.onerror = function(err) told[#told + 1] = err end
+    local function body(ms, problem)
+      local _ <close> = setmetatable({}, { __close = function() error("worse", 0) end })
+      sleep(ms)
+      error(problem, 0)
+    end
+    local failing, cancelled = go(body, 1, "bad"), go(body, 1e6)
+    cancelled:cancel()
+    assert.is_true(lunawire.run(5000))
+    assert.same({ "failed", "failed" }, { failing.status, cancelled.status })
+    assert.same({ "worse", "worse" }, told)
+  end)
+
+  it("whose coroutine is closed by somebody has been cancelled, and leaves nothing behind", function()
+    local thread
+    local task = go(function()
+      thread = coroutine.running()
+      sleep(1e6)
+    end)
+    local problem
+    go(function() problem = select(2, pcall(task.join, task)) end)
+    assert.is_true(coroutine.close(thread))
+    assert.equal("cancelled", task.status)
+    assert.equal("AbortError", problem.name)
+    assert.is_true(lunawire.run(0)) -- no timer either
+  end)
+
+  it("may raise anything, nil included, and overflow its stack", function()
+    local told = {}
+    lunawire.onerror = function(err, source) told[#told + 1] = { err, source, n = 2 } end
+    local function overflow() return 1 + overflow() end
+    local values, tasks = { false, 42, {}, print }, {}
+    for i, value in ipairs(values) do
+      tasks[i] = go(function()
+        sleep(0)
+        error(value, 0)
+      end)
+    end
+    local empty = go(function() error(nil, 0) end) -- luacheck: ignore
+    local deep = go(overflow)
+    assert.is_true(lunawire.run(5000))
+    assert.equal(6, #told)
+    for _, one in ipairs(told) do
+      if one[2] == empty then
+        assert.is_nil(one[1])
+      elseif one[2] == deep then
+        assert.matches("overflow", one[1])
+      else
+        for i = 1, 4 do
+          if tasks[i] == one[2] then assert.equal(values[i], one[1]) end
+        end
+      end
+    end
+  end)
+
+  it("may be joined by five thousand at once, who go on in the order in which they came", function()
+    local order = {}
+    local task = go(function() sleep(1) return "x" end)
+    for i = 1, 5000 do
+      go(function() order[i] = task:join() .. #order end)
+    end
+    lunawire.run(5000)
+    assert.equal(5000, #order)
+    for i = 1, 5000 do assert.equal("x" .. i - 1, order[i]) end
+  end)
+
+  it("that waits for one that waits for it keeps no run from ending", function()
+    local one, two
+    lunawire.onerror = function() end
+    one = go(function()
+      sleep(0)
+      two:join()
+    end)
+    two = go(function() one:join() end)
+    assert.is_true(lunawire.run(5000))
+    assert.same({ "waiting", "waiting" }, { one.status, two.status })
+    assert.matches("join: nothing is left in the loop", wire.mistake("InvalidStateError", one.join, one))
+    one:cancel()
+    assert.is_true(lunawire.run(5000))
+    assert.same({ "cancelled", "failed" }, { one.status, two.status })
+  end)
+
+  it("goes on while another, outside of any handler, turns the loop by itself", function()
+    local log = {}
+    local function sleeper() return go(function() sleep(1) log[#log + 1] = "slept" end) end
+    local task = go(function()
+      pcall(sleep, 1e6)
+      local one = sleeper()
+      wire.await(over(one))
+      log[#log + 1] = "cleaned up"
+    end)
+    task:cancel() -- resumes it, with nobody but us above
+    assert.same({ "slept", "cleaned up" }, log)
+    go(function()
+      wire.await(over(sleeper()))
+      log[#log + 1] = "stepped"
+    end)
+    assert.equal("stepped", log[4])
+  end)
+
+  it("does not vanish where the C stack ends: it begins and is resumed in the next turn, or has failed", function()
+    lunawire.onerror = function(err) assert.matches("stack overflow", tostring(err)) end
+    local function deep(n, fn)
+      if n == 0 then return fn() end
+      pcall(deep, n - 1, fn)
+    end
+    local tasks = {}
+    for n = 100, 199 do
+      deep(n, function() tasks[#tasks + 1] = go(function() end) end)
+      local sleeper = go(function() pcall(sleep, 1e6) end)
+      deep(n, function() sleeper:cancel() end)
+      sleeper:cancel()
+      tasks[#tasks + 1] = sleeper
+    end
+    assert.is_true(lunawire.run(5000))
+    for _, task in ipairs(tasks) do assert.is_true(over(task)()) end
+    assert.equal("done", tasks[1].status)
+  end)
+
+  it("is not left behind by an error that strikes between two of them, as Ctrl-C does", function()
+    local main, log = coroutine.running(), {}
+    local first = go(function()
+      pcall(sleep, 1e6)
+      debug.sethook(main, function() debug.sethook(main) error("interrupted!", 0) end, "crl", 1)
+    end)
+    local both = go(function() return first:join() end)
+    go(function() both:join() log[1] = "both" end)
+    local fine, problem = pcall(first.cancel, first)
+    debug.sethook(main)
+    assert.same({ false, "interrupted!" }, { fine, problem })
+    go(function() sleep(1) log[2] = "later" end)
+    lunawire.run(5000)
+    assert.same({ "both", "later" }, log)
+  end)
+
   it("says what is wrong with what it is given", function()
     assert.matches("go: a function expected, got nil", wire.mistake("TypeError", go))
     for _, wrong in ipairs { "x", 0 / 0, {}, -math.huge } do
@@ -250,15 +470,17 @@ describe("receive", function()
     task:cancel()
     peer:frame { "text", payload = "a" }
     wire.settle()
+    local why
     local late = go(function()
       local one = ws:receive()
-      local nothing, why = ws:receive(1)
-      return one, nothing, why, ws:receive()
+      why = select(2, ws:receive(1))
+      return one, ws:receive()
     end)
-    wire.await(function() return late.waiter and late.waiter.timer == nil end)
+    wire.await(function() return why end)
     peer:frame { "text", payload = "b" }
     wire.await(over(late))
-    assert.same({ "a", nil, "timeout", "b", "text" }, { late:join() })
+    assert.same({ "a", "b", "text" }, { late:join() })
+    assert.equal("timeout", why)
     peer:close()
   end)
 
@@ -330,6 +552,124 @@ describe("receive", function()
     local fine, err = pcall(ws.receive, ws, 5000)
     assert.same({ false, "mine" }, { fine, err })
     assert.equal("x", (ws:receive(5000)))
+    peer:close()
+  end)
+
+  it("in the main chunk, thrown out by an error, leaves its message to the task that waits behind it", function()
+    local ws, peer = opened()
+    ws:addEventListener("message", function(event) if event.data == "1" then error("mine", 0) end end)
+    local got, behind = {}, nil
+    lunawire.setTimeout(function()
+      behind = go(function()
+        for data in ws:messages() do got[#got + 1] = data end
+      end)
+      peer:frame { "text", payload = "1" }
+    end, 1)
+    local fine, err = pcall(ws.receive, ws, 5000)
+    assert.same({ false, "mine" }, { fine, err })
+    wire.settle()
+    peer:frame { "text", payload = "2" }
+    wire.await(function() return #got == 2 end)
+    assert.same({ "1", "2" }, got)
+    behind:cancel()
+    peer:close()
+  end)
+
+  it("whose coroutine the host closes leaves the message to the next, and no timer behind", function()
+    local ws, peer = opened()
+    local co = coroutine.create(function() ws:receive(1e6) end)
+    coroutine.resume(co)
+    local got
+    local task = go(function() got = ws:receive() end)
+    coroutine.close(co)
+    peer:frame { "text", payload = "x" }
+    wire.await(over(task))
+    assert.equal("x", got)
+    peer:close()
+    assert.is_true(lunawire.run(5000))
+  end)
+
+  it("says so where a coroutine cannot wait, and loses no message by it", function()
+    local ws, peer = opened()
+    local text
+    go(function()
+      ("x"):gsub("x", function() text = wire.mistake("InvalidStateError", ws.receive, ws) end)
+    end)
+    assert.equal("receive: called where a coroutine cannot wait, within a call from C", text)
+    peer:frame { "text", payload = "x" }
+    assert.same({ "x", "text" }, { ws:receive(5000) })
+    peer:close()
+  end)
+
+  it("leaves alone what the program has paused, and what it resumes", function()
+    local ws, peer = opened()
+    peer:send(peer:build({ "text", payload = "y" }):rep(2000))
+    wire.await(function() return ws.isPaused end, "a pause")
+    ws:resume() -- the program wants it to read, but the inbox is full
+    wire.settle()
+    assert.is_true(ws.isPaused)
+    ws:pause()
+    local got = 0
+    while ws:receive(20) do got = got + 1 end
+    assert.is_true(got >= 1024 and got < 2000, got)
+    assert.is_true(ws.isPaused)
+    wire.settle()
+    assert.is_nil((ws:receive(1)))
+    ws:resume()
+    while ws:receive(50) do got = got + 1 end
+    assert.equal(2000, got)
+    assert.is_false(ws.isPaused)
+    peer:close()
+  end)
+
+  it("keeps a program's pause and its own apart on a ReconnectingWebSocket, over a loss, too", function()
+    local ws = lunawire.ReconnectingWebSocket(server.url, nil, { minDelay = 1, heartbeat = false })
+    local task = go(function() return ws:receive() end)
+    local peer = server:open()
+    peer:send(peer:build({ "text", payload = "y" }):rep(5000))
+    wire.await(over(task))
+    wire.await(function() return ws.isPaused end, "a pause")
+    ws:resume()
+    wire.settle()
+    assert.is_true(ws.isPaused)
+    ws:pause()
+    local got = 1
+    while ws:receive(20) do got = got + 1 end
+    assert.is_true(got >= 1024 and got < 5000, got)
+    assert.is_true(ws.isPaused)
+    ws:resume()
+    wire.await(function() return ws.isPaused end, "a pause by what still came") -- nobody receives
+    ws:terminate() -- and the next connection begins as this one ended
+    peer:close()
+    peer = server:open()
+    peer:frame { "text", payload = "last" }
+    wire.settle()
+    assert.is_true(ws.isPaused)
+    local data, last
+    repeat
+      data = ws:receive(50)
+      last = data or last
+    until not data
+    assert.equal("last", last)
+    assert.is_false(ws.isPaused)
+    ws:close()
+    peer:close()
+  end)
+
+  it("works again on a ReconnectingWebSocket that had given up and was told to try again", function()
+    local ws = lunawire.ReconnectingWebSocket(server.url, nil, { minDelay = 1, maxRetries = 0, heartbeat = false })
+    local task = go(function() return select(2, ws:receive()) end)
+    server:open():close()
+    wire.await(over(task))
+    assert.equal("closed", task:join())
+    assert.equal("closed", (select(2, ws:receive())))
+    ws:reconnect()
+    local again = go(function() return ws:receive() end)
+    local peer = server:open()
+    peer:frame { "text", payload = "again" }
+    wire.await(over(again))
+    assert.equal("again", (again:join()))
+    ws:close()
     peer:close()
   end)
 
@@ -413,55 +753,86 @@ describe("drain", function()
     assert.equal("closed", (select(2, task:join())))
     peer:close()
   end)
+
+  it("in a loop sends no more than the peer takes, and lets each waiter go on once a drain", function()
+    local ws, peer = opened(nil, { highWaterMark = 100000, maxBufferedAmount = 2000000 })
+    peer.keeping = false
+    local most, rounds, failed = 0, {}, nil
+    ws.onerror = function(event) failed = event.code end
+    for name = 1, 2 do
+      rounds[name] = 0
+      go(function()
+        for _ = 1, 200 do
+          local go_on = ws:send(("x"):rep(90000))
+          most = math.max(most, ws.bytesWritten - ws.bytesSent)
+          if not go_on then assert(ws:drain()) end
+          rounds[name] = rounds[name] + 1
+        end
+        ws:close()
+      end)
+    end
+    wire.await(function() return rounds[1] == 200 and rounds[2] == 200 or failed end)
+    assert.is_nil(failed)
+    assert.is_true(most < 100000 + 3 * 90000, most .. " bytes were queued")
+    peer:close()
+  end)
 end)
 
-describe("a timeout anywhere in the stream", function()
+describe("stop", function()
   before_each(before)
   after_each(turns.clear)
 
-  -- In mid-frame, in mid-message, between: the stream is cut at random, and after each piece somebody has waited in vain.
-  it("loses no byte, over a thousand random cuts", function()
-    local random = helper.random and helper.random(5) or (function()
-      local seed = 5
-      return function(n)
-        seed = (seed * 16807) % 2147483647
-        return seed % n + 1
-      end
-    end)()
-    local ws, peer = opened()
-    local expected, stream = {}, {}
-    for i = 1, 60 do
-      local text = ("%d:"):format(i) .. ("z"):rep(random(300) - 1)
-      local kind, middle = random(2) == 1 and "text" or "binary", random(#text)
-      expected[i] = kind .. " " .. text
-      if random(2) == 1 then
-        stream[#stream + 1] = frames.build { kind, payload = text }
-      else
-        stream[#stream + 1] = frames.build { kind, fin = false, payload = text:sub(1, middle) }
-        if random(3) == 1 then stream[#stream + 1] = frames.build { "ping", payload = "p" } end
-        stream[#stream + 1] = frames.build { "continuation", payload = text:sub(middle + 1) }
-      end
+  local function aborted(what, ...)
+    local text = wire.mistake("AbortError", ...)
+    assert.equal(what .. ": ended by stop()", text)
+  end
+
+  it("ends what the main chunk waits for, whatever it is, and takes no message with it", function()
+    local ws, peer = opened(nil, { highWaterMark = 1 })
+    local function soon() lunawire.setTimeout(lunawire.stop, 1) end
+    local forever = go(sleep, 1e6)
+    soon()
+    aborted("sleep", sleep, 1e6)
+    soon()
+    aborted("join", forever.join, forever)
+    soon()
+    aborted("receive", ws.receive, ws)
+    peer.reading = false
+    while ws.bufferedAmount < 8e6 do
+      ws:send(("x"):rep(999999))
+      wire.turn(0)
     end
-    local bytes, got, timeouts = table.concat(stream), {}, 0
-    local size = #bytes / 1050
-    local cuts, at = 0, 1
-    while at <= #bytes do
-      local piece = random(math.floor(2 * size) - 1)
-      peer:send(bytes:sub(at, at + piece - 1))
-      at, cuts = at + piece, cuts + 1
-      repeat -- zero: what the system has is taken, and nobody waits longer
-        local data, kind = ws:receive(0)
-        if data then got[#got + 1] = kind .. " " .. data else timeouts = timeouts + 1 end
-      until not data
-    end
-    while #got < #expected do
-      local data, kind = assert(ws:receive(5000))
-      got[#got + 1] = kind .. " " .. data
-    end
-    assert.is_true(cuts >= 1000, cuts .. " cuts")
-    assert.is_true(timeouts >= 1000)
-    assert.same(expected, got)
-    assert.equal(1, ws.readyState)
+    soon()
+    aborted("drain", ws.drain, ws)
+    soon()
+    aborted("connect", connect, server.url)
+    local stopper = function() lunawire.stop() end
+    ws:addEventListener("message", stopper, { once = true })
+    peer:frame { "text", payload = "kept" }
+    aborted("receive", ws.receive, ws)
+    assert.same({ "kept", "text" }, { ws:receive(0) })
+    forever:cancel()
+    ws:terminate()
     peer:close()
+  end)
+
+  it("of before is no concern of a wait, nor is the wait's of a run", function()
+    lunawire.stop()
+    sleep(1)
+    lunawire.setTimeout(lunawire.stop, 0)
+    aborted("sleep", sleep, 1e6)
+    lunawire.setTimeout(print, 5)
+    assert.is_true(lunawire.run(5000))
+  end)
+
+  it("leaves tasks alone: they wait on in the next run", function()
+    local task = go(function()
+      sleep(10)
+      return "done"
+    end)
+    lunawire.setTimeout(lunawire.stop, 0)
+    assert.is_false(lunawire.run(5000))
+    assert.equal("waiting", task.status)
+    assert.equal("done", task:join())
   end)
 end)

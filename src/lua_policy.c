@@ -137,7 +137,7 @@ static int report(lua_State *L) {
 
 /* inHandler(): is a handler running, so that the loop cannot be turned? */
 static int in_handler(lua_State *L) {
-  lua_pushboolean(L, lw_host_check(L)->dispatching);
+  lua_pushboolean(L, lw_host_of(L)->dispatching);
   return 1;
 }
 

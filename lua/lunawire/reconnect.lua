@@ -159,6 +159,7 @@ local function newSocket(state, address, protocols)
   state.inner, state.url, state.full = inner, inner.url, false
   inner.binaryType = state.binaryType
   if state.paused then inner:pause() end
+  if state.held then core.hold(inner, true) end
   listen(state, inner)
   if state.heartbeat then heartbeat.new(inner, state.heartbeat, state.world) end
 end
@@ -280,7 +281,7 @@ ofSocket "bytesWritten"
 ofSocket "bytesSent"
 
 function members.lastAlive(state) return state.inner and state.inner.lastAlive or state.lastReceived end
-function members.isPaused(state) return state.paused end
+function members.isPaused(state) return state.paused or state.held end
 function members.binaryType(state) return state.binaryType end
 function members.retryCount(state) return state.retryCount end
 function members.queuedMessages(state) return state.queue.count end
@@ -378,7 +379,7 @@ function methods.close(object, code, reason)
   local state = ReconnectingWebSocket.state(object)
   core.checkClose(code, reason)
   if state.stopped then return end
-  state.stopped, state.paused = true, false
+  state.stopped, state.paused, state.held = true, false, false
   if state.phase == "closed" then return end
   if state.inner then
     if state.phase == "open" then sendQueue(state) end
@@ -437,6 +438,13 @@ function methods.resume(object)
   if state.inner then state.inner:resume() end
 end
 
+--- Its inbox is full, or has room again.
+methods[task.HOLD] = function(object, yes)
+  local state = ReconnectingWebSocket.state(object)
+  state.held = yes and not state.stopped
+  if state.inner then core.hold(state.inner, state.held) end
+end
+
 methods.receive, methods.messages = task.receive, task.messages
 
 --- Waits until a send may go on: now, unless the last was answered with false and no `drain` has been told since.
@@ -492,7 +500,8 @@ local function new(world, url, protocols, options)
     openedAt = nil,             -- when the attempt there is, or was last, came to be open
     failure = nil,              -- its `error` event
     retryCount = 0,             -- attempts since the last connection that lasted
-    paused = false,
+    paused = false,             -- by the program
+    held = false,               -- by the inbox of who receives, which is full
     binaryType = "string",
     queue = outbox.new(),       -- accepted while there was no connection
     flight = outbox.new(),      -- given to the WebSocket, and perhaps not yet to the system

@@ -17,14 +17,16 @@ local target = require "lunawire.target"
 core.ours()
 
 local huge = math.huge
-local remove, unpack = table.remove, table.unpack or unpack -- luacheck: ignore 113
+local unpack = table.unpack or unpack -- luacheck: ignore 113
+local isYieldable = coroutine.isyieldable -- 5.3, LuaJIT
+local closeCoroutine = coroutine.close    -- 5.4
 local mistake = target.mistake
 
 -- What is queued for who does not receive; then the socket is paused, and resumed at half of it. One message more
 -- may be there, of at most `maxPayload`.
 local MOST_MESSAGES, MOST_BYTES = 1024, 1024 * 1024
--- Tasks that start tasks run within each other so deep; the C stack ends at 200.
-local MOST_NESTED = 50
+-- Tasks that start tasks run within each other so deep; the C stack ends at 200, and each takes up to three of it.
+local MOST_NESTED = 40
 
 local CLOSED = 3
 
@@ -33,7 +35,10 @@ local task = {}
 local Task = { __name = "lunawire.Task" }
 Task.__index = Task
 
-local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> task, until it ends
+-- Coroutine -> task, until it ends; and -> the waiter it last was. Weak both ways, since before 5.2 a value that refers to
+-- its key would keep it: a task lives by its coroutine's first call, which has it as an argument.
+local tasks = setmetatable({}, { __mode = "kv" })
+local waiters = setmetatable({}, { __mode = "kv" })
 
 -- Errors ---------------------------------------------------------------------------------------------------------
 
@@ -44,91 +49,84 @@ local function report(who, problem, traceback)
   if not taken then core.raise(left) end
 end
 
-local function fail(co, who, problem)
-  local traceback = debug.traceback(co, type(problem) == "string" and problem or nil)
-  if coroutine.close then coroutine.close(co) end -- <close> variables of 5.4
-  core.setTimeout(report, 0, who, problem, traceback) -- until then somebody may join
+--- What is raised in a task for its cancellation.
+local function aborted(self, reason)
+  local problem = core.Error("AbortError", type(reason) == "string" and reason or "the task was cancelled")
+  problem.reason, problem.task = reason, self
+  return problem
 end
 
-local function aborted(reason)
-  local problem = core.Error("AbortError", type(reason) == "string" and reason or "the task was cancelled")
-  problem.reason = reason
-  return problem
+local function isOwnAbort(self, problem)
+  return type(problem) == "table" and rawget(problem, "task") == self and rawget(problem, "name") == "AbortError"
+end
+
+-- Lists of waiters -------------------------------------------------------------------------------------------------
+
+-- First come, first served; who has been settled is in none.
+
+local function newList() return { first = nil, last = nil } end
+
+local function join(list, waiter)
+  waiter.list, waiter.before = list, list.last
+  if list.last then list.last.behind = waiter else list.first = waiter end
+  list.last = waiter
+end
+
+local function leave(waiter)
+  local list, before, behind = waiter.list, waiter.before, waiter.behind
+  if not list then return end
+  if before then before.behind = behind else list.first = behind end
+  if behind then behind.before = before else list.last = before end
+  waiter.list, waiter.before, waiter.behind = nil, nil, nil
 end
 
 -- The line -------------------------------------------------------------------------------------------------------
 
-local line, first, last, draining = {}, 1, 0, false
+local line, first, last = {}, 1, 0
 
+-- Who resumes those in the line: nobody, somebody outside of any handler, or somebody in one. A task that was resumed
+-- outside may turn the loop; then those who become ready in a handler are not left to who waits for that to end.
+local NOBODY, OUTSIDE, INSIDE = 0, 1, 2
+local drainer = NOBODY
+
+local drainLine
 local settle -- (waiter, results…)
-
-local function finish(self, status, ...)
-  tasks[self.co] = nil
-  self.status, self.n = status, select("#", ...)
-  self.results = { ... }
-  self.joined = self.joiners[1] ~= nil
-  while self.joiners[1] do settle(self.joiners[1]) end
-end
-
---- A coroutine has yielded, returned or failed.
-local function after(co, self, fine, ...)
-  if coroutine.status(co) ~= "dead" then
-    if self and self.status == "running" then self.status = "waiting" end
-  elseif fine then
-    if self then finish(self, "done", ...) end
-  elseif self and self.abort ~= nil and rawequal((...), self.abort) then
-    if coroutine.close then coroutine.close(co) end
-    finish(self, "cancelled", ...)
-  else
-    fail(co, self, (...))
-    if self then finish(self, "failed", ...) end
-  end
-end
-
-local function resume(co, ...)
-  local self = tasks[co]
-  if coroutine.status(co) ~= "suspended" then return end
-  if self then self.status = "running" end
-  after(co, self, coroutine.resume(co, ...))
-end
-
-local function advance(entry)
-  if entry.starts then return resume(entry.co, unpack(entry, 1, entry.n)) end
-  resume(entry.co)
-end
-
---- Resumes who stands in the line, unless somebody is at it already.
-local function drainLine()
-  if draining then return end
-  local failed, problem = false, nil
-  draining = true
-  while first <= last do
-    local entry = line[first]
-    line[first], first = nil, first + 1
-    local fine, err = pcall(advance, entry)
-    if not fine and not failed then failed, problem = true, err end
-  end
-  draining = false
-  if failed then error(problem, 0) end
-end
+local settleAll -- (list, results…)
 
 local function enqueue(entry)
   last = last + 1
   line[last] = entry
 end
 
--- Waiting ----------------------------------------------------------------------------------------------------------
+local function finish(self, status, ...)
+  tasks[self.co] = nil
+  self.co, self.status = nil, status
+  self.results, self.n = { ... }, select("#", ...)
+  settleAll(self.joiners)
+end
 
---- What the waiter waits for has come, or will not. Only the first time counts.
-function settle(waiter, ...)
-  if waiter.done then return end
-  waiter.done, waiter.n = true, select("#", ...)
-  for i = 1, waiter.n do waiter[i] = (select(i, ...)) end
-  if waiter.timer then core.clearTimeout(waiter.timer) end
-  if waiter.leave then waiter.leave(waiter) end
-  if not waiter.co then return end -- the main chunk looks by itself
-  enqueue(waiter)
-  drainLine()
+--- A coroutine has failed; `self`: as a task.
+local function fail(self, problem, traceback)
+  if self and isOwnAbort(self, problem) then return finish(self, "cancelled", problem) end
+  core.setTimeout(report, 0, self, problem, traceback) -- until then somebody may join
+  if self then finish(self, "failed", problem) end
+end
+
+--- A coroutine has yielded, returned or failed. False: there was no place left on the C stack to resume it.
+local function after(co, self, fine, problem)
+  if coroutine.status(co) ~= "dead" then
+    if self and self.status == "running" then self.status = "waiting" end
+    return fine
+  end
+  if not fine then -- the host's, or any before 5.4
+    local traceback = debug.traceback(co, type(problem) == "string" and problem or nil)
+    if closeCoroutine then -- an error in a <close> variable takes the place of the first, as everywhere
+      local closed, final = closeCoroutine(co)
+      if not closed then problem = final end
+    end
+    fail(self, problem, traceback)
+  end
+  return true
 end
 
 --- The coroutine that runs; nil: none.
@@ -137,40 +135,178 @@ local function current()
   return not main and co or nil
 end
 
-local function outcome(waiter)
-  if waiter.problem ~= nil then error(waiter.problem, 0) end
-  return unpack(waiter, 1, waiter.n)
+--- How many tasks stand on the C stack, each resumed by the one before.
+local function depth()
+  local co = current()
+  local self = co and tasks[co]
+  return self and self.depth or 0
 end
 
-local function settled(waiter)
-  while not waiter.done do coroutine.yield() end -- others may resume it: that is not what it waits for
-  local self = tasks[waiter.co]
-  if self then self.waiter = nil end
-  return outcome(waiter)
+local function resume(co, ...)
+  local self = tasks[co]
+  if self then self.status, self.depth = "running", depth() + 1 end
+  return after(co, self, coroutine.resume(co, ...))
 end
 
---- The main chunk goes, by an error of somebody's handler: a message it was given is the next one's.
-local function abandon(waiter, problem)
-  if waiter.done then
-    if waiter.giveBack then waiter.giveBack(waiter) end
-  else
-    settle(waiter)
+local function advance(entry)
+  local co = entry.co
+  if entry.starts then
+    if entry.starts.begun or resume(co, entry.starts, unpack(entry, 1, entry.n)) then return end
+  elseif entry.taken then -- somebody else has resumed it, and it has what it waited for
+    return
+  elseif coroutine.status(co) == "dead" then
+    if entry.kind.giveBack then entry.kind.giveBack(entry) end
+    return
+  elseif resume(co) then
+    return
   end
+  core.setTimeout(settle, 0, nil, entry) -- from where the C stack is not as deep
+end
+
+--- Who is resumed stays in the line meanwhile: an error may strike at any place, as Ctrl-C does, and then he is found
+-- there. Another look at him does nothing, once he knows.
+local function drainAll()
+  while first <= last do
+    local entry = line[first]
+    advance(entry)
+    if line[first] == entry then line[first], first = nil, first + 1 end
+  end
+end
+
+--- Resumes who stands in the line, unless somebody is at it already.
+function drainLine()
+  local before, here = drainer, core.inHandler() and INSIDE or OUTSIDE
+  if before == here then return end
+  local failed, problem, stuck = false, nil, nil
+  repeat
+    drainer = here
+    local fine, err = pcall(drainAll)
+    if not fine then
+      if line[first] == stuck then -- twice: the C stack is at its end
+        core.setTimeout(drainLine, 0)
+        failed = false
+        break
+      end
+      failed, problem, stuck = true, problem or err, line[first]
+    end
+  until fine
+  drainer = before
+  if failed then error(problem, 0) end
+end
+
+-- Waiting ----------------------------------------------------------------------------------------------------------
+
+local Waiter = { __name = "lunawire.Waiter" }
+
+--- What is there to wait for: `what` it is called, what happens when the wait ends (`leave`), and what becomes of a
+-- result that nobody is there to take (`giveBack`).
+local function newWaiter(kind, co, subject)
+  return setmetatable({
+    kind = kind,
+    co = co,           -- nil: the main chunk
+    subject = subject, -- an inbox, a task …
+    done = false,      -- settled: what it waited for is at 1, 2, 3
+    taken = false,     -- and it knows
+    n = 0,
+    problem = nil,     -- to be raised instead
+    timer = nil,
+    list = nil, before = nil, behind = nil, -- where it stands, between whom
+  }, Waiter)
+end
+
+--- What the waiter waits for has come, or will not. Only the first time counts.
+local function mark(waiter, ...)
+  if waiter.done then return end
+  waiter.done, waiter.n = true, select("#", ...)
+  waiter[1], waiter[2], waiter[3] = ...
+  if waiter.timer then core.clearTimeout(waiter.timer) end
+  leave(waiter)
+  if waiter.kind.leave then waiter.kind.leave(waiter) end
+end
+
+--- Settles a waiter, who goes on as soon as nobody of the line is before him; `entry`: has stood there before.
+function settle(waiter, ...)
+  if not waiter then
+    enqueue((...))
+  elseif waiter.done then
+    return
+  else
+    mark(waiter, ...)
+    if not waiter.co then return end -- the main chunk looks by itself
+    enqueue(waiter)
+  end
+  drainLine()
+end
+
+--- Settles who stands in the list now: who goes on may come to stand there again.
+function settleAll(list, ...)
+  local waiter, some = list.first, false
+  while waiter do
+    mark(waiter, ...)
+    if waiter.co then
+      enqueue(waiter)
+      some = true
+    end
+    waiter = list.first
+  end
+  if some then drainLine() end
+end
+
+--- It will never know what it waited for: a message it was given is the next one's.
+local function quit(waiter)
+  if waiter.taken then return end
+  waiter.taken = true
+  if not waiter.done then
+    mark(waiter)
+  elseif waiter.kind.giveBack then
+    waiter.kind.giveBack(waiter)
+  end
+end
+
+local function abandon(waiter, problem)
+  quit(waiter)
   error(problem, 0)
 end
 
-local function turn(waiter, what)
-  while not waiter.done do
+--- For 5.4: the loop below has been left. If the waiter does not know, by coroutine.close or by an error.
+function Waiter.__close(waiter, problem)
+  if waiter.taken then return end
+  quit(waiter)
+  local self = problem == nil and waiter.co and tasks[waiter.co]
+  if self then finish(self, "cancelled", aborted(self, "the task's coroutine was closed")) end
+end
+
+local function isWaiting(waiter)
+  if not waiter.done then return true end
+  waiter.taken = true
+end
+
+--- The main chunk waits.
+local function turn(waiter)
+  local what = waiter.kind.what
+  core.stopped() -- a stop() of before does not concern it
+  for _ in isWaiting, waiter, nil, waiter do
     if not core.pending() then
       abandon(waiter, core.Error("InvalidStateError", what .. ": nothing is left in the loop that could end the wait"))
     end
     local fine, problem = pcall(core.step, huge)
     if not fine then abandon(waiter, problem) end
+    if core.stopped() then abandon(waiter, core.Error("AbortError", what .. ": ended by stop()")) end
   end
-  return outcome(waiter)
 end
 
---- Raises when this is no place to wait, or when the task has been cancelled.
+local function await(waiter)
+  if not waiter.co then
+    turn(waiter)
+  else
+    waiters[waiter.co] = waiter
+    for _ in isWaiting, waiter, nil, waiter do coroutine.yield() end -- who else resumes it does so in vain
+  end
+  if waiter.problem ~= nil then error(waiter.problem, 0) end
+  return unpack(waiter, 1, waiter.n)
+end
+
+--- Raises when this is no place to wait, or when the task has been cancelled. The coroutine; nil: the main chunk.
 local function checkPlace(what)
   local co = current()
   if not co then
@@ -179,20 +315,18 @@ local function checkPlace(what)
     end
     return nil
   end
+  if isYieldable and not isYieldable() then
+    mistake("InvalidStateError", what .. ": called where a coroutine cannot wait, within a call from C")
+  end
+  local before = waiters[co]
+  if before then quit(before) end -- 5.1: it could not yield, in a pcall or an iterator
   local self = tasks[co]
   local cancelled = self and self.cancelled
   if cancelled then
-    self.cancelled, self.abort = nil, cancelled
+    self.cancelled = nil
     error(cancelled, 0)
   end
   return co
-end
-
-local function await(waiter, what)
-  if not waiter.co then return turn(waiter, what) end
-  local self = tasks[waiter.co]
-  if self then self.waiter = waiter end
-  return settled(waiter)
 end
 
 --- Milliseconds, or nil for ever.
@@ -208,21 +342,21 @@ end
 local function expire(waiter) settle(waiter, nil, "timeout") end
 
 local function limit(waiter, ms)
-  if ms and not waiter.done then waiter.timer = core.setTimeout(expire, ms, waiter) end
+  if ms then waiter.timer = core.setTimeout(expire, ms, waiter) end
 end
+
+local sleeping = { what = "sleep" }
 
 --- Waits so many milliseconds.
 function task.sleep(ms)
   ms = checkTime("sleep", ms)
   if not ms then mistake("TypeError", "sleep: milliseconds expected") end
-  local waiter = { co = checkPlace "sleep" }
+  local waiter = newWaiter(sleeping, checkPlace "sleep")
   limit(waiter, ms)
-  await(waiter, "sleep")
+  await(waiter)
 end
 
 -- Tasks ------------------------------------------------------------------------------------------------------------
-
-local nested = 0
 
 local function isCallable(value)
   if type(value) == "function" then return true end
@@ -230,31 +364,44 @@ local function isCallable(value)
   return type(metatable) == "table" and metatable.__call ~= nil
 end
 
+--- The traceback of a task's error, taken before its <close> variables are closed, which may wait in that.
+local function trace(problem)
+  local self = tasks[current()]
+  if self then self.traceback = debug.traceback(type(problem) == "string" and problem or nil, 2) end
+  return problem
+end
+
+local function ended(self, fine, ...)
+  if fine then finish(self, "done", ...) else fail(self, (...), self.traceback) end
+end
+
+--- The first call of a task's coroutine, of which it is the last, too: it ends there, whoever has resumed it. `self`
+-- is among its values, so the task is there as long as the coroutine.
+local function body(self, fn, ...)
+  self.begun = true
+  if closeCoroutine then ended(self, xpcall(fn, trace, ...)) else ended(self, true, fn(...)) end
+end
+
 --- Starts a task: fn(...) runs at once, up to where it first waits.
 -- @return a task: `status` ("running", "waiting", "done", "failed", "cancelled"), `cancel([reason])`, `join()`
 function task.go(fn, ...)
   if not isCallable(fn) then mistake("TypeError", "go: a function expected, got " .. target.typename(fn)) end
-  local co = coroutine.create(function(...) return fn(...) end)
   local self = setmetatable({
-    co = co,
+    co = coroutine.create(body), -- until it ends
     status = "waiting",
-    joiners = {},
-    joined = false,   -- somebody takes its error
-    waiter = nil,     -- what it waits for
+    joiners = newList(),
+    begun = false,
+    joined = false,   -- somebody has its error
     cancelled = nil,  -- the error to raise where it waits next
-    abort = nil,      -- the error that was raised for a cancellation
+    depth = 0,
+    traceback = nil,  -- of its error
     results = nil, n = 0,
   }, Task)
-  tasks[co] = self
-  if nested >= MOST_NESTED then
-    local entry = { co = co, starts = true, n = select("#", ...), ... }
-    core.setTimeout(function() enqueue(entry) drainLine() end, 0)
-    return self
+  tasks[self.co] = self
+  if depth() >= MOST_NESTED or not resume(self.co, self, fn, ...) then
+    local entry = { co = self.co, starts = self, n = select("#", ...) + 1, fn, ... }
+    core.setTimeout(settle, 0, nil, entry)
   end
-  nested = nested + 1
-  local fine, problem = pcall(resume, co, ...)
-  nested = nested - 1
-  if not fine then error(problem, 0) end
   return self
 end
 
@@ -267,77 +414,97 @@ end
 --- Raises an AbortError in the task where it waits; if it waits nowhere now, where it waits next. Over: nothing.
 function Task:cancel(reason)
   checkTask(self, "cancel")
-  if not tasks[self.co] then return end
-  local waiter = self.waiter
+  if not self.co then return end
+  local waiter = waiters[self.co]
   if waiter and not waiter.done then
-    self.abort = aborted(reason)
-    waiter.problem = self.abort
+    waiter.problem = aborted(self, reason)
     settle(waiter)
-  elseif not (waiter and waiter.problem) then
-    self.cancelled = self.cancelled or aborted(reason)
+  elseif not (waiter and waiter.problem and not waiter.taken) then -- else it is about to hear of it
+    self.cancelled = self.cancelled or aborted(self, reason)
   end
 end
+
+local joining = { what = "join" }
 
 --- Waits for the end of the task. Returns what it returned, or raises what it raised.
 function Task:join()
   checkTask(self, "join")
   local co = checkPlace "join"
   if co and co == self.co then mistake("InvalidStateError", "join: a task cannot wait for itself") end
-  if self.status == "failed" or self.status == "cancelled" then
+  if self.co then
+    local waiter = newWaiter(joining, co, self)
+    join(self.joiners, waiter)
+    await(waiter)
+  end
+  if self.status ~= "done" then
     self.joined = true
     error(self.results[1], 0)
   end
-  if self.status == "done" then return unpack(self.results, 1, self.n) end
-  local waiter = { co = co }
-  self.joiners[#self.joiners + 1] = waiter
-  function waiter.leave()
-    for i, joiner in ipairs(self.joiners) do
-      if joiner == waiter then
-        remove(self.joiners, i)
-        break
-      end
-    end
-  end
-  await(waiter, "join")
-  return self:join()
+  return unpack(self.results, 1, self.n)
 end
 
 -- Messages -----------------------------------------------------------------------------------------------------------
 
 local INBOX = {} -- the key, known only here, under which a socket keeps its inbox
 
-local function take(list, value)
-  for i = 1, #list do
-    if list[i] == value then return remove(list, i) end
-  end
+--- The key of a method of objects written in Lua: their inbox is full, and they rest, or has room again. It is not
+-- their `pause`, which is the program's.
+task.HOLD = {}
+
+-- A socket of the core is collected when nobody can reach it but its own inbox: so the inbox's listeners are no reason
+-- for it to live. A coroutine that waits on it is one.
+
+local function listen(ws, kind, fn, capture)
+  if type(ws) == "userdata" then return core.listen(ws, kind, fn, capture) end
+  ws:addEventListener(kind, fn, capture)
 end
 
-local function put(inbox, place, data, kind)
-  inbox.bytes, inbox.count = inbox.bytes + #data, inbox.count + 1
-  inbox[place] = { data = data, kind = kind }
+local function hold(inbox, yes)
+  inbox.held = yes
+  local ws = inbox.ws
+  if type(ws) == "userdata" then core.hold(ws, yes) else ws[task.HOLD](ws, yes) end
+end
+
+--- A waiter more, or less.
+local function count(inbox, one)
+  local before = inbox.waiters
+  inbox.waiters = before + one
+  if type(inbox.ws) == "userdata" and (before == 0 or before + one == 0) then core.await(inbox.ws, before == 0) end
+end
+
+local function awaitIn(list, waiter, timeout)
+  limit(waiter, timeout)
+  join(list, waiter)
+  count(waiter.subject, 1)
+  return await(waiter)
+end
+
+--- Of what is handed out by length: a string, an ArrayBuffer, a Blob. (In Lua 5.1 a table has no __len.)
+local function size(data)
+  return type(data) == "table" and data.size or #data
 end
 
 local function isFull(inbox) return inbox.count >= MOST_MESSAGES or inbox.bytes >= MOST_BYTES end
 
-local function onmessage(inbox, event)
-  local kind = event.binary and "binary" or "text"
-  local waiter = inbox.receivers[1]
-  while waiter and waiter.co and coroutine.status(waiter.co) == "dead" do -- its host has closed it
-    settle(waiter)
-    waiter = inbox.receivers[1]
+--- A message is the first receiver's, or queued: behind the others, or `early`, before them.
+local function deliver(inbox, data, kind, early)
+  local waiter = inbox.receivers.first
+  while waiter and waiter.co and coroutine.status(waiter.co) == "dead" do -- it failed as it tried to wait (5.1)
+    quit(waiter)
+    waiter = inbox.receivers.first
   end
-  if waiter then return settle(waiter, event.data, kind) end
-  put(inbox, inbox.last + 1, event.data, kind)
-  inbox.last = inbox.last + 1
-  local ws = event.target
-  if isFull(inbox) and not ws.isPaused then
-    inbox.paused = true
-    ws:pause()
+  if waiter then return settle(waiter, data, kind) end
+  local place
+  if early then
+    inbox.first = inbox.first - 1
+    place = inbox.first
+  else
+    inbox.last = inbox.last + 1
+    place = inbox.last
   end
-end
-
-local function settleAll(list, ...)
-  while list[1] do settle(list[1], ...) end
+  inbox[place] = { data = data, kind = kind }
+  inbox.count, inbox.bytes = inbox.count + 1, inbox.bytes + size(data)
+  if isFull(inbox) and not inbox.held then hold(inbox, true) end
 end
 
 local function onclose(inbox, event)
@@ -350,37 +517,51 @@ end
 --- The inbox of a socket. From the first use on its messages are queued there.
 local function open(ws, what)
   local isObject = type(ws) == "userdata" or type(ws) == "table"
+  local inbox = isObject and ws[INBOX]
+  if inbox then return inbox end
   if not isObject or not ws.addEventListener or not ws.pause then
     mistake("TypeError", what .. ": a WebSocket expected, got " .. target.typename(ws))
   end
-  local inbox = ws[INBOX]
-  if inbox then return inbox end
   inbox = {
+    ws = ws,
     first = 1, last = 0, -- what is queued stands from first to last
     count = 0, bytes = 0,
-    receivers = {}, writers = {}, -- who waits
-    paused = false,      -- by us
+    receivers = newList(), writers = newList(),
+    waiters = 0,         -- in both
+    held = false,        -- it is full, and the socket rests
     closed = ws.readyState == CLOSED,
     event = nil,         -- its close
   }
+  listen(ws, "message", function(event) deliver(inbox, event.data, event.binary and "binary" or "text") end)
+  listen(ws, "close", function(event) onclose(inbox, event) end, true)
+  listen(ws, "drain", function() settleAll(inbox.writers, true) end, true)
   ws[INBOX] = inbox
-  if inbox.closed then return inbox end
-  ws:addEventListener("message", function(event) onmessage(inbox, event) end)
-  ws:addEventListener("close", function(event) onclose(inbox, event) end, true)
-  ws:addEventListener("drain", function() settleAll(inbox.writers, true) end, true)
   return inbox
 end
 
-local function pop(inbox, ws)
+--- Whether nothing more will come. A ReconnectingWebSocket that had given up may have been told to try again.
+local function isClosed(inbox)
+  if inbox.closed and inbox.ws.readyState ~= CLOSED then inbox.closed, inbox.event = false, nil end
+  return inbox.closed
+end
+
+local function pop(inbox)
   local message = inbox[inbox.first]
   inbox[inbox.first], inbox.first = nil, inbox.first + 1
-  inbox.count, inbox.bytes = inbox.count - 1, inbox.bytes - #message.data
-  if inbox.paused and inbox.count <= MOST_MESSAGES / 2 and inbox.bytes <= MOST_BYTES / 2 then
-    inbox.paused = false
-    ws:resume()
-  end
+  inbox.count, inbox.bytes = inbox.count - 1, inbox.bytes - size(message.data)
+  if inbox.held and inbox.count <= MOST_MESSAGES / 2 and inbox.bytes <= MOST_BYTES / 2 then hold(inbox, false) end
   return message.data, message.kind
 end
+
+local function leaveInbox(waiter) count(waiter.subject, -1) end
+
+local receiving = {
+  what = "receive",
+  leave = leaveInbox,
+  giveBack = function(waiter)
+    if waiter[1] ~= nil then deliver(waiter.subject, waiter[1], waiter[2], true) end
+  end,
+}
 
 --- Waits for the next message.
 -- @tparam[opt] number timeout milliseconds
@@ -389,18 +570,9 @@ function task.receive(ws, timeout)
   local inbox = open(ws, "receive")
   timeout = checkTime("receive", timeout)
   local co = checkPlace "receive"
-  if inbox.count > 0 then return pop(inbox, ws) end
-  if inbox.closed then return nil, "closed", inbox.event end
-  local waiter = { co = co }
-  function waiter.leave() take(inbox.receivers, waiter) end
-  function waiter.giveBack()
-    if waiter[1] == nil then return end
-    inbox.first = inbox.first - 1
-    put(inbox, inbox.first, waiter[1], waiter[2])
-  end
-  inbox.receivers[#inbox.receivers + 1] = waiter
-  limit(waiter, timeout)
-  return await(waiter, "receive")
+  if inbox.count > 0 then return pop(inbox) end
+  if isClosed(inbox) then return nil, "closed", inbox.event end
+  return awaitIn(inbox.receivers, newWaiter(receiving, co, inbox), timeout)
 end
 
 --- for data, kind in ws:messages() do: until the socket is closed and all is taken.
@@ -413,19 +585,17 @@ function task.messages(ws)
   end
 end
 
+local draining = { what = "drain", leave = leaveInbox }
+
 --- Waits until the socket is writable below its high-water mark; `owes` says that it is not.
 -- @return true; nil and "timeout"; or nil, "closed" and the close event
 function task.drain(ws, owes, timeout)
   local inbox = open(ws, "drain")
   timeout = checkTime("drain", timeout)
   local co = checkPlace "drain"
-  if inbox.closed then return nil, "closed", inbox.event end
+  if isClosed(inbox) then return nil, "closed", inbox.event end
   if not owes then return true end
-  local waiter = { co = co }
-  function waiter.leave() take(inbox.writers, waiter) end
-  inbox.writers[#inbox.writers + 1] = waiter
-  limit(waiter, timeout)
-  return await(waiter, "drain")
+  return awaitIn(inbox.writers, newWaiter(draining, co, inbox), timeout)
 end
 
 -- Connecting -----------------------------------------------------------------------------------------------------------
@@ -439,27 +609,30 @@ local function failure(failed, closed)
   return problem
 end
 
+local connecting = {
+  what = "connect",
+  leave = function(waiter)
+    local attempt = waiter.subject
+    local ws = attempt.ws
+    for kind, fn in pairs(attempt.listeners) do ws:removeEventListener(kind, fn) end
+    if ws.readyState == 0 then ws:terminate "cancelled" end
+  end,
+  giveBack = function(waiter) waiter.subject.ws:terminate "abandoned" end,
+}
+
 --- Connects, and waits until that is done.
 -- @return an open WebSocket. Raises a NetworkError with the `code`, `status` … of the error event if it cannot.
 function task.connect(url, protocols, options)
   local co = checkPlace "connect"
-  local ws = core.WebSocket(url, protocols, options)
-  local waiter, failed = { co = co }, nil
+  local ws, failed = core.WebSocket(url, protocols, options), nil
+  local attempt = { ws = ws, listeners = {} }
+  local waiter = newWaiter(connecting, co, attempt)
   open(ws, "connect")
-  local function onopen() settle(waiter, ws) end
-  local function onerror(event) failed = event end
-  local function onclosed(event) settle(waiter, nil, event) end
-  function waiter.leave()
-    ws:removeEventListener("open", onopen)
-    ws:removeEventListener("error", onerror)
-    ws:removeEventListener("close", onclosed)
-    if ws.readyState == 0 then ws:terminate "cancelled" end
-  end
-  function waiter.giveBack() ws:terminate "abandoned" end
-  ws:addEventListener("open", onopen)
-  ws:addEventListener("error", onerror)
-  ws:addEventListener("close", onclosed)
-  local got, closed = await(waiter, "connect")
+  function attempt.listeners.open() settle(waiter, ws) end
+  function attempt.listeners.error(event) failed = event end
+  function attempt.listeners.close(event) settle(waiter, nil, event) end
+  for kind, fn in pairs(attempt.listeners) do ws:addEventListener(kind, fn) end
+  local got, closed = await(waiter)
   if not got then error(failure(failed, closed), 0) end
   return got
 end
