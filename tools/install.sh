@@ -22,6 +22,7 @@ chat  | lua:cjson               | lua-cjson          | rock:lua-cjson   | rock:l
 chat  | lua:argparse            | lua-argparse       | rock:argparse    | rock:argparse     | rock:argparse  | rock:argparse
 chat  | lua:readline            | lua-readline       | rock:readline    | rock:readline     | rock:readline  | rock:readline
 chat  | lua:dbd.sqlite3         | lua-dbi-sqlite3    | sqlite-devel try:luadbi-sqlite3 | sqlite try:luadbi-sqlite3 | sqlite-dev try:luadbi-sqlite3 | try:luadbi-sqlite3
+test  | lua:cqueues             | lua-cqueues        | rock:cqueues     | rock:cqueues      | rock:cqueues   | rock:cqueues
 test  | lua:busted              | lua-busted         | rock:busted      | rock:busted       | rock:busted    | rock:busted
 test  | command:luarocks        | luarocks           | luarocks         | luarocks          | luarocks5.4    | luarocks
 test  | command:tmux            | tmux               | tmux             | tmux              | tmux           | tmux
