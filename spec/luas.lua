@@ -146,6 +146,96 @@ equal("close 4000", log[#log])
 equal(3, ws.readyState)
 equal("for applications", lunawire.CloseCode.name(4000))
 
+-- --- tasks --------------------------------------------------------------------------------------------
+
+do
+  local go, sleep, connect = lunawire.go, lunawire.sleep, lunawire.connect
+  local echo = WebSocketServer {}
+  function echo.onmessage(event) event.target:send(event.data, event.binary and "binary" or nil) end
+  local function talk(name)
+    local client = connect(echo.url)
+    client:send(name .. "1")
+    client:send(name .. "2", "binary")
+    local one, kind = client:receive(5000)
+    local two, other = client:receive()
+    local none, why = client:receive(1)
+    client:close()
+    local data, last, event = client:receive()
+    return table.concat({ one, kind, two, other, tostring(none), why, tostring(data), last, event.code }, " ")
+  end
+  local function said(name) return ("%s1 text %s2 binary nil timeout nil closed 1005"):format(name, name) end
+  local a, b = go(talk, "a"), go(talk, "b")
+  equal(said "b", b:join())
+  equal(said "a", a:join())
+  equal(said "main", talk "main")
+  local fromHost
+  coroutine.wrap(function() fromHost = talk "host" end)()
+  await(function() return fromHost end)
+  equal(said "host", fromHost)
+
+  -- 5.1 alone cannot wait within an iterator or a pcall; what it missed is there afterwards.
+  local count, problem = 0, nil
+  local reader = go(function()
+    local client = connect(echo.url)
+    for i = 1, 3 do client:send(tostring(i)) end
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+      local fine, err = pcall(function() for _ in client:messages() do count = count + 1 end end)
+      equal(false, fine)
+      problem = err
+      while client:receive(100) do count = count + 1 end
+    else
+      for _ in client:messages() do
+        count = count + 1
+        if count == 3 then client:close() end
+      end
+    end
+    client:close()
+  end)
+  reader:join()
+  equal(3, count)
+  if problem then assert(problem:find "attempt to yield across", problem) end
+
+  -- Errors, with their tracebacks; cancellation, and who waits for it.
+  local told
+  function lunawire.onerror(err, source, traceback) told = { err, source, traceback } end
+  local function culprit() error "oops" end
+  local bad = go(function()
+    sleep(1)
+    culprit()
+  end)
+  await(function() return told end)
+  lunawire.onerror = nil
+  assert(told[1]:find "luas.lua:%d+: oops$", told[1])
+  equal(bad, told[2])
+  assert(told[3]:find "culprit" or told[3]:find "luas.lua:%d+", told[3])
+  equal("failed", bad.status)
+  local sleeper = go(sleep, 1e6)
+  local joiner = go(function() return sleeper:join() end)
+  sleeper:cancel "enough"
+  equal("cancelled", sleeper.status)
+  raises("AbortError", joiner.join, joiner)
+  local name
+  lunawire.setTimeout(function() name = select(2, pcall(sleep, 1)).name end, 0)
+  await(function() return name end)
+  equal("InvalidStateError", name)
+  echo:close()
+
+  -- Ten thousand of them, and deep ones.
+  local ended = 0
+  for i = 1, 10000 do
+    go(function()
+      sleep(i % 3)
+      ended = ended + 1
+    end)
+  end
+  local function nest(n)
+    ended = ended + 1
+    if n > 1 then go(nest, n - 1) end
+  end
+  nest(1000)
+  await(function() return ended == 11000 end)
+end
+
 -- --- what comes back -------------------------------------------------------------------------------------
 
 do
