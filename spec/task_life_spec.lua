@@ -276,23 +276,28 @@ describe("of many", function()
         os.clock() - before, state, later, process, laterProcess))
     end
     assert.is_true(later - state < 16 * 1024, (later - state) .. " bytes more")
+    if os.getenv "LD_PRELOAD" then return end -- a sanitizer keeps for a while what was freed
     assert.is_true(laterProcess - process < 2 * 1024 * 1024, (laterProcess - process) .. " bytes of the process more")
   end)
 
   it("tasks that sleep, each takes less than 4 KiB, and all end #slow", function()
-    local before, ended = memory(), 0
-    for i = 1, 10000 do
-      go(function()
-        lunawire.sleep(i % 7)
-        lunawire.sleep(i % 5)
-        ended = ended + 1
-      end)
+    local ended, left = 0, nil
+    for round = 1, 3 do -- in the first, tables grow to what they need
+      local before = memory()
+      for i = 1, 10000 do
+        go(function()
+          lunawire.sleep(i % 7)
+          lunawire.sleep(i % 5)
+          ended = ended + 1
+        end)
+      end
+      local each = (memory() - before) / 10000
+      assert.is_true(each < 4 * 1024, each .. " bytes each")
+      assert.is_true(lunawire.run(20000))
+      assert.equal(10000 * round, ended)
+      left = memory() - before
     end
-    local each = (memory() - before) / 10000
-    assert.is_true(each < 4 * 1024, each .. " bytes each")
-    assert.is_true(lunawire.run(20000))
-    assert.equal(10000, ended)
-    assert.is_true(memory() - before < 64 * 1024, (memory() - before) .. " bytes left")
+    assert.is_true(left < 64 * 1024, left .. " bytes left")
   end)
 
   it("tasks that receive from one socket, each has its message, in order", function()

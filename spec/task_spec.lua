@@ -532,6 +532,47 @@ describe("receive", function()
     peer:close()
   end)
 
+  it("gives what binaryType said when the message came, and counts its bytes, whatever it is", function()
+    for _, kind in ipairs { "arraybuffer", "blob" } do
+      for _, class in ipairs { "WebSocket", "ReconnectingWebSocket" } do
+        local ws, peer
+        if class == "WebSocket" then
+          ws, peer = opened()
+        else
+          ws = lunawire.ReconnectingWebSocket(server.url, nil, { heartbeat = false })
+          local task = go(function() return ws:receive() end)
+          peer = server:open()
+          peer:frame { "text", payload = "first" }
+          wire.await(over(task))
+        end
+        ws.binaryType = kind
+        peer:frame({ "binary", payload = "a\0b" }, { "text", payload = "text" })
+        wire.settle()
+        ws.binaryType = "string"
+        local data, what = ws:receive()
+        assert.equal("binary", what)
+        assert.equal("userdata", type(data))
+        assert.same({ 3, "a\0b" }, { #data, data:string() })
+        assert.same({ "text", "text" }, { ws:receive() })
+        ws.binaryType = kind
+        local one, count, got = ("x"):rep(64 * 1024), 200, 0
+        for _ = 1, count do peer:send(peer:build { "binary", payload = one }) end
+        wire.await(function() return ws.isPaused end, "a pause")
+        wire.settle()
+        assert.is_true(#peer.output > 0, "the system took all of it")
+        go(function()
+          for message in ws:messages() do
+            if message:string() == one then got = got + 1 end
+          end
+        end)
+        wire.await(function() return got == count end)
+        assert.is_false(ws.isPaused)
+        ws:close()
+        peer:close()
+      end
+    end
+  end)
+
   it("in the main chunk turns the loop; inside a handler it says where to wait", function()
     local ws, peer = opened()
     lunawire.setTimeout(function() peer:frame { "text", payload = "x" } end, 1)

@@ -479,11 +479,6 @@ local function awaitIn(list, waiter, timeout)
   return await(waiter)
 end
 
---- Of what is handed out by length: a string, an ArrayBuffer, a Blob. (In Lua 5.1 a table has no __len.)
-local function size(data)
-  return type(data) == "table" and data.size or #data
-end
-
 local function isFull(inbox) return inbox.count >= MOST_MESSAGES or inbox.bytes >= MOST_BYTES end
 
 --- A message is the first receiver's, or queued: behind the others, or `early`, before them.
@@ -503,7 +498,7 @@ local function deliver(inbox, data, kind, early)
     place = inbox.last
   end
   inbox[place] = { data = data, kind = kind }
-  inbox.count, inbox.bytes = inbox.count + 1, inbox.bytes + size(data)
+  inbox.count, inbox.bytes = inbox.count + 1, inbox.bytes + #data
   if isFull(inbox) and not inbox.held then hold(inbox, true) end
 end
 
@@ -548,7 +543,7 @@ end
 local function pop(inbox)
   local message = inbox[inbox.first]
   inbox[inbox.first], inbox.first = nil, inbox.first + 1
-  inbox.count, inbox.bytes = inbox.count - 1, inbox.bytes - size(message.data)
+  inbox.count, inbox.bytes = inbox.count - 1, inbox.bytes - #message.data
   if inbox.held and inbox.count <= MOST_MESSAGES / 2 and inbox.bytes <= MOST_BYTES / 2 then hold(inbox, false) end
   return message.data, message.kind
 end
