@@ -129,15 +129,15 @@ describe("a client socket that was received from, and that nobody refers to,", f
   end)
 
   it("lives while one of two waits", function()
-    local one, two
+    local tasks = setmetatable({}, { __mode = "v" })
     local peer, weak = forgotten(function(ws)
-      one, two = go(ws.receive, ws), go(ws.receive, ws)
+      tasks[1], tasks[2] = go(ws.receive, ws), go(ws.receive, ws)
     end)
-    one:cancel()
+    tasks[1]:cancel()
+    wire.settle()
     collect()
     assert.is_not_nil(weak.ws)
-    two:cancel()
-    one, two = nil, nil -- luacheck: ignore
+    tasks[2]:cancel()
     collect()
     assert.is_nil(weak.ws)
     endsPolitely(peer)

@@ -142,6 +142,52 @@ describe("a task", function()
     assert.equal("cancelled", task.status)
   end)
 
+  it("that is cancelled once has one AbortError, and each later cancellation is another", function()
+    local log, task = {}, nil
+    local function try()
+      local fine, problem = pcall(sleep, 0)
+      log[#log + 1] = fine and "slept" or problem.reason
+    end
+    task = go(function()
+      sleep(0)
+      task:cancel "while it ran"
+      task:cancel "once more"
+      try()
+      try()
+      task:cancel "again"
+      try()
+      pcall(sleep, 1e6)
+      try()
+      task:cancel "after that"
+      try()
+      try()
+    end)
+    local other = go(function()
+      pcall(sleep, 1e6)
+      task:cancel "twice" -- it stands in the line behind us, and hears of the first
+      task:cancel "not this"
+    end)
+    wire.await(function() return #log == 3 end)
+    other:cancel()
+    assert.is_true(lunawire.run(5000))
+    assert.same({ "while it ran", "slept", "again", "slept", "after that", "slept" }, log)
+  end)
+
+  it("is there as long as its coroutine, though nobody else refers to it", function()
+    local thread, source
+    lunawire.onerror = function(_, who) source = who end
+    go(function()
+      thread = coroutine.running()
+      coroutine.yield()
+      error "told as the task's"
+    end)
+    collectgarbage()
+    collectgarbage()
+    coroutine.resume(thread)
+    assert.is_true(lunawire.run(5000))
+    assert.equal("failed", source.status)
+  end)
+
   it("gets an AbortError for each cancellation, and may raise the first in the end", function()
     lunawire.onerror = function(err) error("told " .. tostring(err)) end
     local names = {}
@@ -359,9 +405,92 @@ describe("a task", function()
     local fine, problem = pcall(first.cancel, first)
     debug.sethook(main)
     assert.same({ false, "interrupted!" }, { fine, problem })
+    assert.same({ "both" }, log)
     go(function() sleep(1) log[2] = "later" end)
     lunawire.run(5000)
     assert.same({ "both", "later" }, log)
+  end)
+
+  it("that begins late does so once, though Ctrl-C strikes as it has begun", function()
+    local main, resumed = coroutine.running(), 0
+    local function nest(n)
+      if n > 0 then return go(nest, n - 1) end
+      if not coroutine.running() then return end
+      go(function()
+        resumed = resumed + 1
+        debug.sethook(main, function() debug.sethook(main) error("interrupted!", 0) end, "crl", 1)
+        coroutine.yield() -- for somebody else
+        resumed = resumed + 1
+      end)
+    end
+    local n = 0
+    while true do -- as deep as it takes to begin late
+      local before_it = resumed
+      pcall(nest, n)
+      debug.sethook(main)
+      if resumed == before_it then break end
+      n = n + 1
+    end
+    local before_it = resumed
+    for _ = 1, 3 do pcall(lunawire.run, 100) end
+    debug.sethook(main)
+    assert.equal(before_it + 1, resumed)
+  end)
+
+  it("is neither lost nor resumed twice, at whichever step of ours Ctrl-C strikes", function()
+    local steps, fine = 0, false
+    while not fine do
+      steps = steps + 1
+      local resumed, thread = 0, nil
+      local a = go(function() pcall(sleep, 1e6) end)
+      local b = go(function() a:join() end)
+      local c = go(function()
+        b:join()
+        resumed, thread = resumed + 1, coroutine.running()
+        coroutine.yield() -- for somebody else
+        resumed = resumed + 1
+      end)
+      fine = pcall(function()
+        debug.sethook(function() debug.sethook() error("interrupted!", 0) end, "", steps)
+        a:cancel()
+        debug.sethook()
+      end)
+      a:cancel()
+      sleep(0)
+      assert.same({ steps, "done", "done", 1 }, { steps, a.status, b.status, resumed })
+      coroutine.resume(thread)
+      assert.same({ "done", 2 }, { c.status, resumed })
+    end
+    assert.is_true(steps > 100, steps)
+  end)
+
+  it("may be started and cancelled where the handler of a C stack's overflow runs", function()
+    local sleeper, begun = go(function() pcall(sleep, 1e6) end), nil
+    local function overflow() return (("x"):gsub("x", overflow)) end
+    xpcall(overflow, function()
+      begun = begun or go(sleep, 0)
+      pcall(sleeper.cancel, sleeper)
+    end)
+    assert.is_true(lunawire.run(5000))
+    assert.same({ "done", "done" }, { begun.status, sleeper.status })
+  end)
+
+  it("in a long chain that is cancelled one by the other, within such turns too, needs no deep stack", function()
+    local chain, ended = {}, 0
+    for i = 1, 1000 do
+      chain[i] = go(function()
+        pcall(sleep, 1e6)
+        if chain[i + 1] then chain[i + 1]:cancel() end
+        ended = ended + 1
+      end)
+    end
+    local task = go(function()
+      pcall(sleep, 1e6)
+      wire.await(over(go(sleep, 1)))
+      chain[1]:cancel()
+    end)
+    task:cancel()
+    assert.equal(1000, ended)
   end)
 
   it("says what is wrong with what it is given", function()
@@ -417,6 +546,34 @@ describe("connect", function()
     assert.equal("NetworkError", err.name)
     assert.equal("refused", err.code)
     assert.matches("^WebSocket", wire.mistake("SyntaxError", connect, "nonsense"))
+  end)
+
+  it("in the main chunk, thrown out as it is open, lets go of it", function()
+    local other = lunawire.WebSocket(server.url)
+    other.onopen = function() error("mine", 0) end
+    local second = server:asked()
+    local first
+    local timer
+    timer = lunawire.setInterval(function()
+      first = first or server.listener:accept()
+      if not first then return end
+      local bytes = first:receive()
+      if not bytes or not bytes:find "\r\n\r\n" then return end
+      timer:close()
+      first:send(wire.switch(bytes:match "[Kk]ey: ([^\r]+)"))
+      second:send(wire.switch(second.request.headers["sec-websocket-key"]))
+    end, 1)
+    collectgarbage "stop"
+    assert.same({ false, "mine" }, { pcall(connect, server.url) })
+    local ended
+    wire.await(function()
+      ended = not first:receive()
+      return ended
+    end)
+    collectgarbage "restart"
+    first:close()
+    other:close()
+    second:close()
   end)
 
   it("that is cancelled lets go of the connection", function()
@@ -596,6 +753,15 @@ describe("receive", function()
     peer:close()
   end)
 
+  it("in the main chunk, thrown out after its message, leaves it before those that have come behind it", function()
+    local ws, peer = opened()
+    ws:addEventListener("message", function(event) if event.data == "2" then error("mine", 0) end end)
+    peer:frame({ "text", payload = "1" }, { "text", payload = "2" }, { "text", payload = "3" })
+    assert.same({ false, "mine" }, { pcall(ws.receive, ws, 5000) })
+    for i = 1, 3 do assert.equal(tostring(i), (ws:receive(5000))) end
+    peer:close()
+  end)
+
   it("in the main chunk, thrown out by an error, leaves its message to the task that waits behind it", function()
     local ws, peer = opened()
     ws:addEventListener("message", function(event) if event.data == "1" then error("mine", 0) end end)
@@ -714,6 +880,18 @@ describe("receive", function()
     peer:close()
   end)
 
+  it("in a coroutine of the host that fails tells the last error, as the language does", function()
+    local told
+    lunawire.onerror = function(err) told = err end
+    coroutine.resume(coroutine.create(function()
+      local _ <close> = setmetatable({}, { __close = function() error("worse", 0) end })
+      sleep(0)
+      error("bad", 0)
+    end))
+    wire.await(function() return told end)
+    assert.equal("worse", told)
+  end)
+
   it("works in a coroutine of the host, which others may resume in vain", function()
     local ws, peer = opened()
     local got
@@ -792,6 +970,8 @@ describe("drain", function()
     ws:terminate()
     wire.await(over(task))
     assert.equal("closed", (select(2, task:join())))
+    local nothing, why, event = ws:drain()
+    assert.same({ nil, "closed", 1006 }, { nothing, why, event.code })
     peer:close()
   end)
 

@@ -94,8 +94,8 @@ local settle -- (waiter, results…)
 local settleAll -- (list, results…)
 
 local function enqueue(entry)
+  line[last + 1] = entry
   last = last + 1
-  line[last] = entry
 end
 
 local function finish(self, status, ...)
@@ -154,7 +154,7 @@ local function advance(entry)
     if entry.starts.begun or resume(co, entry.starts, unpack(entry, 1, entry.n)) then return end
   elseif entry.taken then -- somebody else has resumed it, and it has what it waited for
     return
-  elseif coroutine.status(co) == "dead" then
+  elseif coroutine.status(co) == "dead" then -- closed meanwhile; in 5.1 it may have failed as it tried to wait
     if entry.kind.giveBack then entry.kind.giveBack(entry) end
     return
   elseif resume(co) then
@@ -165,10 +165,11 @@ end
 
 --- Who is resumed stays in the line meanwhile: an error may strike at any place, as Ctrl-C does, and then he is found
 -- there. Another look at him does nothing, once he knows.
-local function drainAll()
+local function drainAll(here)
+  drainer = here
   while first <= last do
     local entry = line[first]
-    advance(entry)
+    if entry then advance(entry) end
     if line[first] == entry then line[first], first = nil, first + 1 end
   end
 end
@@ -179,10 +180,9 @@ function drainLine()
   if before == here then return end
   local failed, problem, stuck = false, nil, nil
   repeat
-    drainer = here
-    local fine, err = pcall(drainAll)
+    local fine, err = pcall(drainAll, here)
     if not fine then
-      if line[first] == stuck then -- twice: the C stack is at its end
+      if failed and line[first] == stuck then -- twice: the C stack is at its end
         core.setTimeout(drainLine, 0)
         failed = false
         break
@@ -214,12 +214,17 @@ local function newWaiter(kind, co, subject)
   }, Waiter)
 end
 
+local function clearTimer(waiter)
+  if waiter.timer then core.clearTimeout(waiter.timer) end
+  waiter.timer = nil
+end
+
 --- What the waiter waits for has come, or will not. Only the first time counts.
 local function mark(waiter, ...)
   if waiter.done then return end
   waiter.done, waiter.n = true, select("#", ...)
   waiter[1], waiter[2], waiter[3] = ...
-  if waiter.timer then core.clearTimeout(waiter.timer) end
+  clearTimer(waiter)
   leave(waiter)
   if waiter.kind.leave then waiter.kind.leave(waiter) end
 end
@@ -231,9 +236,9 @@ function settle(waiter, ...)
   elseif waiter.done then
     return
   else
+    if waiter.co then enqueue(waiter) end -- first: if Ctrl-C strikes in between, he only looks up
     mark(waiter, ...)
     if not waiter.co then return end -- the main chunk looks by itself
-    enqueue(waiter)
   end
   drainLine()
 end
@@ -242,11 +247,11 @@ end
 function settleAll(list, ...)
   local waiter, some = list.first, false
   while waiter do
-    mark(waiter, ...)
     if waiter.co then
       enqueue(waiter)
       some = true
     end
+    mark(waiter, ...)
     waiter = list.first
   end
   if some then drainLine() end
@@ -279,12 +284,15 @@ end
 local function isWaiting(waiter)
   if not waiter.done then return true end
   waiter.taken = true
+  clearTimer(waiter) -- of who was cut short as he settled it
 end
 
 --- The main chunk waits.
 local function turn(waiter)
   local what = waiter.kind.what
   core.stopped() -- a stop() of before does not concern it
+  drainer = NOBODY -- nor who was thrown out of the line
+  drainLine()
   for _ in isWaiting, waiter, nil, waiter do
     if not core.pending() then
       abandon(waiter, core.Error("InvalidStateError", what .. ": nothing is left in the loop that could end the wait"))
@@ -484,10 +492,6 @@ local function isFull(inbox) return inbox.count >= MOST_MESSAGES or inbox.bytes 
 --- A message is the first receiver's, or queued: behind the others, or `early`, before them.
 local function deliver(inbox, data, kind, early)
   local waiter = inbox.receivers.first
-  while waiter and waiter.co and coroutine.status(waiter.co) == "dead" do -- it failed as it tried to wait (5.1)
-    quit(waiter)
-    waiter = inbox.receivers.first
-  end
   if waiter then return settle(waiter, data, kind) end
   local place
   if early then
