@@ -173,6 +173,30 @@ do
   await(function() return fromHost end)
   equal(said "host", fromHost)
 
+  local ours, number = connect(echo.url), 0
+  for i = 1, 3 do ours:send(tostring(i)) end
+  for data in ours:messages() do
+    number = number + 1
+    equal(tostring(number), data)
+    if number == 3 then ours:close() end
+  end
+  equal(3, number)
+
+  -- An error or a stop ends the main chunk's wait, and the message is there afterwards.
+  local other, what = connect(echo.url), nil
+  other:addEventListener("message", function()
+    if what == "error" then error(what, 0) else lunawire.stop() end
+  end)
+  for _, name in ipairs { "error", "stop" } do
+    what = name
+    other:send(what)
+    local fine, problem = pcall(other.receive, other, 5000)
+    equal(false, fine)
+    equal(what == "error" and what or "AbortError", type(problem) == "table" and problem.name or problem)
+    equal(what, (other:receive(0)))
+  end
+  other:close()
+
   -- 5.1 alone cannot wait within an iterator or a pcall; what it missed is there afterwards.
   local count, problem = 0, nil
   local reader = go(function()

@@ -209,6 +209,30 @@ describe("tasks in cqueues' loop #foreign", function()
   end)
 end)
 
+describe("a script that waits in its main chunk #foreign", function()
+  before_each(turns.open)
+  after_each(turns.clear)
+
+  it("cleans up after a signal that means stop, as docs/tasks.md says", function()
+    local output, status = turns.meanwhile([[
+      local lunawire = require "lunawire"
+      local server = lunawire.WebSocketServer {}
+      server.onsocketclose = function(event) print("server", event.code) server:close() end
+      local ws = lunawire.connect(server.url)
+      lunawire.onsignal("INT", lunawire.stop)
+      lunawire.setTimeout(print, 0, "ready")
+      local fine, problem = pcall(function()
+        for data in ws:messages() do print(data) end
+      end)
+      print(fine, problem.name, problem.message)
+      ws:close(1000)
+      print(lunawire.run(5000))
+    ]], "kill -INT $pid")
+    assert.equal("ready\nfalse\tAbortError\treceive: ended by stop()\nserver\t1000\ntrue\n", output)
+    assert.equal(0, status)
+  end)
+end)
+
 describe("a state that ends while tasks wait", function()
   before_each(turns.open)
   after_each(turns.clear)
