@@ -31,7 +31,7 @@ function lunawire.run(timeout) end
 ---@return integer handled how many events
 function lunawire.step(timeout, budget) end
 
----Makes the `run` in progress return.
+---Makes the `run` in progress return. A wait of the main chunk ends with an AbortError; tasks are left as they are.
 function lunawire.stop() end
 
 ---Hands queued output to the system now. What is sent outside of a turn otherwise goes at the start of the next, what a
@@ -191,6 +191,7 @@ function CloseCode.name(code) end
 ---@field headers? table<string, string> Of a NetworkError: that answer's.
 ---@field body? string Of a NetworkError: that answer's.
 ---@field reason? any Of an AbortError: what `cancel` was given.
+---@field task? lunawire.Task Of an AbortError: who was cancelled.
 
 ---The name of an error.
 ---@alias lunawire.ErrorName
@@ -203,7 +204,7 @@ function CloseCode.name(code) end
 ---| "NotSupportedError" # not in this build
 ---| "NotReadableError" # a file that is missing, is no regular file, or has changed
 ---| "NetworkError" # connect has failed; a message will not be acknowledged
----| "AbortError" # a task was cancelled, a link closed
+---| "AbortError" # a task was cancelled, a link closed, or `stop` has ended a wait
 ---| "TimeoutError" # a message was not acknowledged in time
 ---| "SystemError" # the system refused: no descriptor, no such address
 ---| "MemoryError" # there is no memory
@@ -248,7 +249,7 @@ function CloseCode.name(code) end
 ---@field binaryType "string"|"arraybuffer"|"blob" As what binary messages are delivered: `"string"` by default, since Lua strings are bytes. Another value raises TypeError.
 ---@field lastReceived? number `lunawire.now()` when bytes last came; nil: none came yet.
 ---@field lastAlive? number `lunawire.now()` of the last sign of life: bytes came, the peer took some of what was under way before the last ping, or bytes wait unread now.
----@field isPaused boolean `pause` was called.
+---@field isPaused boolean `pause` was called, or nobody receives what is queued (see `receive`).
 ---@field bytesWritten integer Bytes of the stream so far, framing and all: sent and queued.
 ---@field bytesSent integer Of these, those that were handed to the system.
 ---@field onopen? fun(event: lunawire.Event) The connection is open.
@@ -715,7 +716,7 @@ function Blob:arrayBuffer() end
 ---@field binaryType "string"|"arraybuffer"|"blob" As what binary messages are delivered.
 ---@field lastReceived? number `lunawire.now()` when bytes last came.
 ---@field lastAlive? number `lunawire.now()` of the last sign of life.
----@field isPaused boolean `pause` was called.
+---@field isPaused boolean `pause` was called, or nobody receives what is queued (see `receive`).
 ---@field bytesWritten integer Of the last connection's stream.
 ---@field bytesSent integer Of these, those that were handed to the system.
 ---@field retryCount integer Attempts since the last connection that lasted for `minUptime`.
