@@ -219,6 +219,19 @@ do
   equal(3, count)
   if problem then assert(problem:find "attempt to yield across", problem) end
 
+  -- Nor does a coroutine that died as it tried to wait take a message with it.
+  local kept = connect(echo.url)
+  local words
+  local dead = coroutine.create(function()
+    for data in kept:messages() do words = data end
+  end)
+  local alive = coroutine.resume(dead)
+  equal(_VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil, alive)
+  kept:send "kept"
+  if alive then await(function() return words end) else words = kept:receive(5000) end
+  equal("kept", words)
+  kept:close()
+
   -- Errors, with their tracebacks; cancellation, and who waits for it.
   local told
   function lunawire.onerror(err, source, traceback) told = { err, source, traceback } end
