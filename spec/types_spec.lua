@@ -15,7 +15,7 @@ local book = read(helper.read(helper.root .. "/types/lunawire.lua"), "types/luna
 local inner = {
   Event = "stopped",
   Heartbeat = "ws world listeners timer deadline beatAt askedAt interval timeout message reply",
-  Task = "co joiners joined waiter cancelled abort results n",
+  Task = "co joiners begun joined cancelled depth traceback results n",
 }
 
 -- --- both sides ------------------------------------------------------------------------------------
