@@ -206,8 +206,11 @@ describe("a proxy of others #foreign", function()
       if missing(PROGRAMS[name]) then return end
       local scheme, port = kinds[name](true)
       for kind, credentials in pairs { none = "", wrong = "me:geheim@" } do
-        local _, log = dial(echo().url, ("%s://%s127.0.0.1:%d"):format(scheme, credentials, port))
-        wire.heard(log)
+        local log, tries = nil, 0
+        repeat -- tinyproxy does not linger: where it has not read the request to its end, a reset eats its answer
+          log, tries = select(2, dial(echo().url, ("%s://%s127.0.0.1:%d"):format(scheme, credentials, port))), tries + 1
+          wire.heard(log)
+        until tries == 10 or not log.error.message:match "ended the connection without an answer$"
         assert.equal("error proxy", log[1])
         assert.matches(words[kind], log.error.message)
         assert.is_nil(log.error.message:match "geheim")

@@ -51,10 +51,14 @@ describe("heartbeats of both sides", function()
   after_each(clear)
 
   it("give nobody up whose answers come just in time #slow", function()
-    local tally = beats.delays { count = 20, interval = 250, timeout = 200, margin = 30, seconds = 3, seed = SEED }
-    assert.same({}, tally.alarms)
-    assert.is_true(tally.answers > 300, tally.answers .. " answers")
-    local share = tally.late / tally.answers
+    local answers, late, rounds = 0, 0, 0
+    repeat -- on a machine that has other things to do there are fewer in a round
+      local tally = beats.delays { count = 20, interval = 250, timeout = 200, margin = 30, seconds = 3, seed = SEED }
+      assert.same({}, tally.alarms)
+      answers, late, rounds = answers + tally.answers, late + tally.late, rounds + 1
+    until answers > 300 or rounds == 5
+    assert.is_true(answers > 300, answers .. " answers")
+    local share = late / answers
     assert.is_true(share > 0.2 and share < 0.4, share .. " of them late")
   end)
 end)
