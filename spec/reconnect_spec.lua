@@ -1519,6 +1519,8 @@ describe("members", function()
 
   it("are not for others", function()
     local ws = live().ws
+    assert.equal('ReconnectingWebSocket expected, got string (did you mean ":send", with a colon?)',
+      wire.mistake("TypeError", function() ws.send "x" end))
     for _, name in ipairs { "send", "close", "reconnect", "terminate", "ping", "pause", "resume", "addEventListener" } do
       assert.matches("ReconnectingWebSocket expected, got table", wire.mistake("TypeError", ws[name], {}, "x"))
     end

@@ -412,6 +412,22 @@ describe("a member", function()
     ws:close()
   end)
 
+  it("called with a dot says that a colon was meant", function()
+    local ws, buffer = WebSocket(server.url), lunawire.ArrayBuffer(1)
+    for _, row in ipairs {
+      { function() ws.send "x" end, 'WebSocket expected, got string (did you mean ":send", with a colon?)' },
+      { function() ws.close() end, 'WebSocket expected, got nil (did you mean ":close", with a colon?)' },
+      { function() buffer.slice(0, 1) end, 'ArrayBuffer expected, got number (did you mean ":slice", with a colon?)' },
+      { function() ws.receive() end, 'receive: a WebSocket expected, got nil (did you mean ":receive", with a colon?)' },
+      { function() ws.send({}, "x") end, 'WebSocket expected, got table (did you mean ":send", with a colon?)' },
+      { function() ws.drain() end, "drain: a WebSocket expected, got nil" },
+    } do
+      assert.equal(row[2], wire.mistake("TypeError", row[1]))
+    end
+    assert.equal("WebSocket expected, got string", wire.mistake("TypeError", ws.send, "x")) -- by pcall: no name
+    ws:close()
+  end)
+
   it("cannot be reached around: the metatable is closed", function()
     local ws = WebSocket(server.url)
     assert.is_false(getmetatable(ws))

@@ -297,8 +297,13 @@ void *lw_box_test(lua_State *L, int index) {
   return same ? box : NULL;
 }
 
+/* Whoever comes from JavaScript writes ws.send("x"): the method is a field then, and the box is missing. */
 void *lw_box_check(lua_State *L, int index, const char *name) {
   void *box = lw_box_test(L, index);
-  if (!box) lw_raise(L, "TypeError", "%s expected, got %s", name, lw_typename(L, index));
-  return box;
+  lua_Debug call;
+  if (box) return box;
+  if (lua_getstack(L, 0, &call) && lua_getinfo(L, "n", &call) && call.name && strcmp(call.namewhat, "field") == 0)
+    lw_raise(L, "TypeError", "%s expected, got %s (did you mean \":%s\", with a colon?)", name, lw_typename(L, index),
+             call.name);
+  lw_raise(L, "TypeError", "%s expected, got %s", name, lw_typename(L, index));
 }

@@ -94,7 +94,7 @@ end
 --- Stops it for good; the connection is left alone. Twice is once.
 function Heartbeat:stop()
   if getmetatable(self) ~= Heartbeat then
-    target.mistake("TypeError", "stop: a heartbeat expected, got " .. target.typename(self))
+    target.mistake("TypeError", "stop: a heartbeat expected, got " .. target.typename(self) .. target.colon(1))
   end
   rest(self)
   for kind, listener in pairs(self.listeners) do self.ws:removeEventListener(kind, listener, true) end

@@ -41,7 +41,7 @@ local lunawire = {
 
 core.method("receive", task.receive)
 core.method("messages", task.messages)
-core.method("drain", function(ws, timeout) return task.drain(ws, core.owesDrain(ws), timeout) end)
+core.method("drain", function(ws, timeout) return task.drain(ws, core.owesDrain, timeout) end)
 core.module(lunawire) -- where the core looks for `onerror`
 
 --- Turns the loop until nothing is left that could call back, or the time is over.

@@ -449,7 +449,7 @@ methods.receive, methods.messages = task.receive, task.messages
 
 --- Waits until a send may go on: now, unless the last was answered with false and no `drain` has been told since.
 function methods.drain(object, timeout)
-  return task.drain(object, ReconnectingWebSocket.state(object).owesDrain, timeout)
+  return task.drain(object, function() return ReconnectingWebSocket.state(object).owesDrain end, timeout)
 end
 
 local stateNames = { [0] = "connecting", "open", "closing", "closed" }

@@ -39,6 +39,16 @@ function target.typename(value)
 end
 local typename = target.typename
 
+local getinfo = debug and debug.getinfo
+
+--- A hint behind "WebSocket expected, got string" for whoever comes from JavaScript and writes ws.send("x"); or "".
+-- @tparam integer level of the method that was called, as getinfo counts for the caller
+function target.colon(level)
+  local call = getinfo and getinfo(level + 1, "n")
+  local dotted = call and call.name and call.namewhat == "field"
+  return dotted and (" (did you mean \":%s\", with a colon?)"):format(call.name) or ""
+end
+
 local function isCallable(value)
   if type(value) == "function" then return true end
   local metatable = getmetatable(value)
@@ -278,7 +288,7 @@ function target.class(spec)
   function class.state(object)
     local state = type(object) == "table" and rawget(object, STATE)
     if not state or state.class ~= class then
-      mistake("TypeError", ("%s expected, got %s"):format(class.name, typename(object)))
+      mistake("TypeError", ("%s expected, got %s%s"):format(class.name, typename(object), target.colon(2)))
     end
     return state
   end

@@ -415,7 +415,7 @@ end
 
 local function checkTask(self, what)
   if getmetatable(self) ~= Task then
-    mistake("TypeError", what .. ": a task expected, got " .. target.typename(self))
+    mistake("TypeError", what .. ": a task expected, got " .. target.typename(self) .. target.colon(2))
   end
 end
 
@@ -519,7 +519,7 @@ local function open(ws, what)
   local inbox = isObject and ws[INBOX]
   if inbox then return inbox end
   if not isObject or not ws.addEventListener or not ws.pause then
-    mistake("TypeError", what .. ": a WebSocket expected, got " .. target.typename(ws))
+    mistake("TypeError", what .. ": a WebSocket expected, got " .. target.typename(ws) .. target.colon(2))
   end
   inbox = {
     ws = ws,
@@ -586,14 +586,14 @@ end
 
 local draining = { what = "drain", leave = leaveInbox }
 
---- Waits until the socket is writable below its high-water mark; `owes` says that it is not.
+--- Waits until the socket is writable below its high-water mark; `owes(ws)` says that it is not.
 -- @return true; nil and "timeout"; or nil, "closed" and the close event
 function task.drain(ws, owes, timeout)
   local inbox = open(ws, "drain")
   timeout = checkTime("drain", timeout)
   local co = checkPlace "drain"
   if isClosed(inbox) then return nil, "closed", inbox.event end
-  if not owes then return true end
+  if not owes(ws) then return true end
   return awaitIn(inbox.writers, newWaiter(draining, co, inbox), timeout)
 end
 
