@@ -111,10 +111,10 @@ describe("messageSize", function()
 end)
 
 describe("nearest", function()
-  local names = { "interval", "timeout", "message" }
+  local names = { "interval", "timeout", "message", "maxDelay", "maxRetries" }
   for _, row in ipairs {
     { "intervall", "interval" }, { "timeuot", "timeout" }, { "Message", "message" }, { "interval", "interval" },
-    { "zzz", nil }, { "", nil }, { "xxxxout", nil },
+    { "zzz", nil }, { "", nil }, { "xxxxout", nil }, { "maxRetry", "maxRetries" }, -- as far from maxDelay, which is first
   } do
     it(("to %q is %s"):format(row[1], row[2]), function() assert.equal(row[2], core.nearest(row[1], names)) end)
   end

@@ -36,13 +36,20 @@ static size_t distance(const char *a, const char *b) {
   return row[n];
 }
 
+/* Letters that both begin with, case aside. */
+static size_t common(const char *a, const char *b) {
+  size_t n = 0;
+  while (a[n] && same(a[n], b[n])) n++;
+  return n;
+}
+
 const char *lw_nearest(const char *name, const void *names, size_t count, size_t stride) {
   const char *best = NULL;
   size_t best_distance = strlen(name) / 2 + 1;
   for (size_t i = 0; i < count; i++) {
     const char *known = *(const char *const *)(const void *)((const char *)names + i * stride);
     size_t d = known ? distance(name, known) : SIZE_MAX;
-    if (d >= best_distance) continue;
+    if (d > best_distance || (d == best_distance && !(best && common(name, known) > common(name, best)))) continue;
     best = known;
     best_distance = d;
   }
