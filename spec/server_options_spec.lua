@@ -82,7 +82,15 @@ describe("a server's options", function()
     { "host", { "127.0.0.1" }, { 1, true, {}, "a\0b" } },
     { "path", {}, { 1, true, {}, "a\0b" } },
     { "resource", { "/", "/chat" }, { 1, true, {} } },
-    { "origins", { "*", {}, { "http://a.example" } }, { 1, true, print, { 1 }, { {} } } },
+    { "origins", {
+      "*", {}, { "http://a.example" }, "null", "https://a.example:8443", "https://a.example:80", "http://[::1]:8080",
+      "http://[::1]", "HTTPS://A.Example", "chrome-extension://abcdef",
+    }, {
+      1, true, print, { 1 }, { {} }, "", "a.example", "https://a.example/", "https://a.example:443", "http://a.example:80",
+      "https://*.a.example", "https://", "://a.example", "http://:80", "http://a.example:", "http://a.example:8x", "http://a b",
+      "http://ü.example", "http://ada@a.example", "http://a.example?x", "http://a.example#x", "http://a.example\0",
+      "http://[::1]:80",
+    } },
     { "protocols", { {}, { "a", "b" }, "a", print }, { 1, true, { 1 }, { "" }, { "a b" }, { "a,b" }, { "é" }, { "a", "" } } },
   } do
     local name, good, bad = case[1], case[2], case[3]
@@ -100,6 +108,8 @@ describe("a server's options", function()
     desk.raises("TypeError", 'option "maxFragments": a whole number expected, got 1.5', Server, { maxFragments = 1.5 })
     desk.raises("TypeError", 'option "protocols": item 2 is no subprotocol name', Server, { protocols = { "a", "b c" } })
     desk.raises("TypeError", 'option "origins": item 1 is no string', Server, { origins = { 7 } })
+    desk.raises("TypeError", 'option "origins": "https://a.example/" is nothing a browser sends', Server,
+      { origins = { "https://b.example", "https://a.example/" } })
   end)
 
   it("of later issues raise instead of being ignored", function()
