@@ -395,6 +395,7 @@ describe("a member", function()
       wire.mistake("TypeError", function() ws.binaryType = wrong end)
     end
     wire.mistake("TypeError", function() ws.binaryType = nil end)
+    assert.matches('expected, got "nodebuffer"$', wire.mistake("TypeError", function() ws.binaryType = "nodebuffer" end))
     assert.equal("string", ws.binaryType)
     ws:close()
   end)

@@ -266,8 +266,8 @@ static int set_binary_type(lua_State *L, socket_box *s) {
     s->socket.binary_type = (unsigned char)i;
     return 0;
   }
-  lw_raise(L, "TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got %s",
-           type ? type : lw_typename(L, 3));
+  lw_raise(L, "TypeError", "binaryType: \"string\", \"arraybuffer\" or \"blob\" expected, got %s%s%s", type ? "\"" : "",
+           type ? type : lw_typename(L, 3), type ? "\"" : "");
 }
 
 /* A misspelt handler would never be called: nothing else may begin with "on". */
