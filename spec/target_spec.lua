@@ -332,6 +332,8 @@ describe("an event", function()
     assert.equal("close", target.event("close", {}).type)
     assert.equal("creak", target.event("creak").type)
     assert.equal("lunawire.Event", target.typename(event))
+    assert.equal("Event (open)", tostring(event))
+    assert.equal("Event (close)", tostring(target.event("close", { code = 1001 })))
   end)
 end)
 

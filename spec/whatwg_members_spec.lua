@@ -95,9 +95,14 @@ describe("WebSockets 3.1, the attributes", function()
     end)
   end
 
-  it("tostring tells state and URL (docs/browser.md: the text of a socket)", function()
+  it("tostring tells state and URL (docs/browser.md: the text of a socket, of an event)", function()
     local ws = whatwg.opened()
     assert.equal("WebSocket (open): " .. whatwg.server.url, tostring(ws))
+    local said
+    ws.onclose = function(event) said = tostring(event) end
+    ws:terminate()
+    wire.await(function() return said end, "close")
+    assert.equal("Event (close)", said)
   end)
 
   it("there is more on a socket (docs/browser.md: more on a socket)", function()

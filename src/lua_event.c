@@ -90,6 +90,12 @@ static int close_index(lua_State *L) {
   return 1;
 }
 
+/* tostring(event): "Event (message)". */
+static int event_tostring(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  return 1;
+}
+
 /* CloseCode.name(code) (RFC 6455, 7.4; the IANA registry): the range's name when the code has none. */
 static int code_name(lua_State *L) {
   static const char *const known[] = {
@@ -112,7 +118,7 @@ static int code_name(lua_State *L) {
 
 /* Stack: …, list of metatables. Adds the one for `type`, `binary` (a place beyond the types). */
 static void make_metatable(lua_State *L, lw_event_type type, int binary) {
-  lua_createtable(L, 0, 3); /* list, metatable */
+  lua_createtable(L, 0, 4); /* list, metatable */
   lua_createtable(L, 0, 4); /* list, metatable, fields */
   lua_pushstring(L, TYPE_NAME(type));
   lua_setfield(L, -2, "type");
@@ -129,6 +135,9 @@ static void make_metatable(lua_State *L, lw_event_type type, int binary) {
   lua_setfield(L, -2, "__index");
   lua_pushliteral(L, "lunawire.Event");
   lua_setfield(L, -2, "__name");
+  lua_pushfstring(L, "Event (%s)", TYPE_NAME(type));
+  lua_pushcclosure(L, event_tostring, 1);
+  lua_setfield(L, -2, "__tostring");
   lua_rawseti(L, -2, binary ? LW_EVENT_TYPES : (int)type);
 }
 

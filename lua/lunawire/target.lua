@@ -63,11 +63,14 @@ end
 
 local function eventMetatable(kind)
   local shared = { type = kind, stopImmediatePropagation = stopImmediatePropagation }
-  if kind ~= "close" then return { __name = "lunawire.Event", __index = shared } end
-  return { __name = "lunawire.Event", __index = function(event, key)
-    if key == "name" then return core.CloseCode.name(event.code) end
-    return shared[key]
-  end }
+  local index, text = shared, ("Event (%s)"):format(kind)
+  if kind == "close" then
+    index = function(event, key)
+      if key == "name" then return core.CloseCode.name(event.code) end
+      return shared[key]
+    end
+  end
+  return { __name = "lunawire.Event", __index = index, __tostring = function() return text end }
 end
 
 local metatables = {}
