@@ -399,7 +399,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field url string The same as a URL: `"ws://127.0.0.1:8080/"`, `"ws+unix:/run/chat.sock"`.
 ---@field onconnection? fun(event: lunawire.ConnectionEvent) A client has come. Its socket is open.
 ---@field onupgrade? fun(event: lunawire.UpgradeEvent) A client asks to come in: reject it, choose a subprotocol, add headers. An error raised here refuses it with 500.
----@field onrequest? fun(event: lunawire.RequestEvent) Plain HTTP on the same port. Unset, it is answered 426.
+---@field onrequest? fun(event: lunawire.RequestEvent) Plain HTTP on the same port: `event:respond(…)`, now or later. What nobody answers within `handshakeTimeout` is hung up on. Unset, it is answered 426.
 ---@field onmessage? fun(event: lunawire.MessageEvent) A message, for sockets without a handler of their own.
 ---@field onping? fun(event: lunawire.PingEvent) A ping, for such sockets.
 ---@field onpong? fun(event: lunawire.PongEvent) A pong, for such sockets; the server's heartbeat gets many.
@@ -455,7 +455,7 @@ function WebSocketServer:removeEventListener(type, fn, options) end
 ---@field reusePort? boolean (default: false) Several processes may listen on the same port.
 ---@field tls? lunawire.ServerTls wss instead of ws.
 ---@field protocols? string[]|string|fun(offered: string[], request: lunawire.Request): string? (default: none) Subprotocols that are spoken here: the first the client asks for and that is in the list is agreed on (RFC 6455, 4.2.2). A function chooses, or returns nil.
----@field origins? string[]|string (default: the same origin only) Origins of pages that may come, or `"*"` for any. Requests without `Origin`, which no browser makes, may always come. Without the option a page may come if its host and port are those of `Host`.
+---@field origins? string[]|string (default: the same origin only) Origins of pages that may come, as browsers send them (`"https://example.org"`, `"http://localhost:8080"`: no slash at the end, no port that is the scheme's own), or `"*"` for any. Requests without `Origin`, which no browser makes, may always come. Without the option a page may come if its host and port are those of `Host`.
 ---@field resource? string (default: any) The only path that is served; others are answered 404.
 ---@field trustProxy? string[]|string (default: nobody) Proxies whose `X-Forwarded-For` is believed: addresses, networks (`"10.0.0.0/8"`), `"unix"` for whoever comes over a Unix socket. See [deploy.md](deploy.md).
 ---@field maxConnections? integer (default: from the descriptor limit) How many there may be; who comes then is answered 503.
