@@ -206,7 +206,7 @@ describe("a proxy of others #foreign", function()
       if missing(PROGRAMS[name]) then return end
       local scheme, port = kinds[name](true)
       for kind, credentials in pairs { none = "", wrong = "me:geheim@" } do
-        local log, tries = nil, 0
+        local tries, log = 0
         repeat -- tinyproxy does not linger: where it has not read the request to its end, a reset eats its answer
           log, tries = select(2, dial(echo().url, ("%s://%s127.0.0.1:%d"):format(scheme, credentials, port))), tries + 1
           wire.heard(log)
