@@ -258,7 +258,7 @@ describe("an interval", function()
   -- the best of several, since a busy machine may be late, but not always.
   local function reached(n, bound, turn, work)
     local best = math.huge
-    for _ = 1, 10 do
+    for _ = 1, 50 do
       local start, calls, at, timer = lunawire.now(), 0, nil, nil
       timer = setInterval(function()
         calls, at = calls + 1, lunawire.now() - start
