@@ -219,6 +219,20 @@ for _, role in ipairs { "server", "client" } do
       assert.equal(4 + 4, session:buffered())
     end)
 
+    it("that is whole, and what waits behind it, goes before the answer to a Close", function()
+      local session = probe.session(role, { fragmentSize = 4 })
+      session:begin(4)
+      session:send("text", "behind")
+      session:begin(4)
+      session:send("text", "lost")
+      session:fill "abcd"
+      session:output(1)
+      session:feed(helper.arriving(role, { { "close", payload = frames.closing(1001) } }))
+      local first, rest = "\130", session:output()
+      assert.same({ "binary 4", "text behi", "continuation 2", "close 1001" }, words(role, first .. rest))
+      assert.is_false(session:pending())
+    end)
+
     it("is given up when the peer breaks the protocol", function()
       local session = probe.session(role, { fragmentSize = 4 })
       session:begin(8)

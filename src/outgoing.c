@@ -119,10 +119,9 @@ int lw_outgoing_slices(const lw_outgoing *o, lw_slice *slices, int max) {
 
 /* A long message that has gone whole leaves its place to what waits behind it. */
 static void advance(lw_outgoing *o) {
-  while (o->first && o->first->left == 0 && o->ready.length == 0 && o->first->between.length == 0) {
-    o->ready = o->first->behind;
-    drop_first(o);
-  }
+  if (o->first->left > 0 || o->ready.length > 0 || o->first->between.length > 0) return;
+  o->ready = o->first->behind;
+  drop_first(o);
 }
 
 size_t lw_outgoing_went(lw_outgoing *o, lw_pool *pool, size_t n) {
@@ -136,6 +135,10 @@ size_t lw_outgoing_went(lw_outgoing *o, lw_pool *pool, size_t n) {
   o->apart += between;
   o->sent += ready + between;
   return ready + between;
+}
+
+int lw_outgoing_ends(const lw_outgoing *o) {
+  return !o->first || (o->forsaken && o->first->left > 0);
 }
 
 int lw_outgoing_pending(const lw_outgoing *o) {

@@ -60,6 +60,8 @@ void lw_outgoing_forsake(lw_outgoing *o);
 int lw_outgoing_slices(const lw_outgoing *o, lw_slice *slices, int max);
 /* The first n of these bytes, or of fewer, have gone. Returns how many were ours. */
 size_t lw_outgoing_went(lw_outgoing *o, lw_pool *pool, size_t n);
+/* 1 when nothing will ever follow on what the slices show now. */
+int lw_outgoing_ends(const lw_outgoing *o);
 /* 1 while something is to go, now or once its payload is here. */
 int lw_outgoing_pending(const lw_outgoing *o);
 

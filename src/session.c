@@ -225,7 +225,7 @@ int lw_session_output(lw_session *s, lw_slice *slices, int max) {
   int count;
   if (err < 0) return err;
   count = lw_outgoing_slices(&s->out, slices, max);
-  if (count < max && s->last_sent < s->last_length && (!s->out.first || s->out.forsaken)) {
+  if (count < max && s->last_sent < s->last_length && lw_outgoing_ends(&s->out)) {
     slices[count].bytes = s->last + s->last_sent;
     slices[count].n = (size_t)(s->last_length - s->last_sent);
     count++;
