@@ -251,6 +251,18 @@ for _, role in ipairs { "server", "client" } do
       assert.is_false(session:pending())
     end)
 
+    it("that cannot be had leaves what has arrived where it is", function()
+      local session, data = probe.session(role), ("x"):rep(3000)
+      session:begin(8)
+      session:feed(helper.arriving(role, { { "binary", payload = data, fin = false } }))
+      session:give(helper.arriving(role, { { "continuation", payload = "y" } }))
+      assert.equal(data .. "y", session:next().data)
+      session:breakOff()
+      assert.equal(data .. "y", session:data())
+      assert.is_nil(session:next())
+      assert.equal(0, session:held())
+    end)
+
     it("that cannot be had takes the place of a Close that waits behind it", function()
       local session = probe.session(role, { fragmentSize = 4 })
       session:begin(8)

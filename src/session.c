@@ -287,8 +287,6 @@ void lw_session_break(lw_session *s, int err) {
   lw_outgoing_forsake(&s->out);
   put_close(s, (unsigned)lw_err_close_code(err), why, strlen(why));
   s->state = LW_SESSION_FAILED;
-  drop_input(s);
-  drop_message(s);
 }
 
 /* The peer broke the protocol (or we cannot go on): tell it why and read no more. */
@@ -297,6 +295,8 @@ static int fail(lw_session *s, int err, lw_event *event) {
   event->error = err;
   event->code = lw_err_close_code(err);
   lw_session_break(s, err);
+  drop_input(s);
+  drop_message(s);
   return 1;
 }
 

@@ -146,7 +146,7 @@ int lw_session_begin(lw_session *s, lw_opcode opcode, uint64_t n);
 size_t lw_session_wants(const lw_session *s);
 unsigned char *lw_session_room(lw_session *s);
 int lw_session_fill(lw_session *s);
-/* They cannot be had: the peer is told in a Close frame, LW_SESSION_FAILED. */
+/* They cannot be had: the peer is told in a Close frame, LW_SESSION_FAILED. The last event's bytes stay. */
 void lw_session_break(lw_session *s, int err);
 /* Waits for no payload any more: what is ready goes, then the Close frame. */
 void lw_session_forsake(lw_session *s);
