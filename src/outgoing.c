@@ -14,12 +14,16 @@
 
 struct lw_long {
   lw_long *next;
-  uint64_t left;  /* payload bytes in no fragment yet */
+  uint64_t size;  /* payload */
+  uint64_t left;  /* of that, in no fragment yet */
   size_t most;    /* of a fragment */
   unsigned char opcode; /* LW_CONTINUATION once it has begun */
   unsigned char masked;
   lw_buf between; /* control frames, of the first one only */
-  lw_buf behind;  /* what was queued after it */
+  lw_buf behind;  /* what was queued after it; grows while it is the last one, then stays as it is */
+  uint64_t end;   /* its place in the stream of messages */
+  /* Sums over those before it, also those that have gone: the difference between two is what lies between them. */
+  uint64_t size_before, content_before, length_before; /* `size`; content and length of `behind` */
 };
 
 static void drop_first(lw_outgoing *o) {
@@ -46,18 +50,6 @@ lw_buf *lw_outgoing_control(lw_outgoing *o) {
   return o->first ? &o->first->between : &o->ready;
 }
 
-int lw_outgoing_begin(lw_outgoing *o, lw_opcode opcode, uint64_t n, size_t most, int masked) {
-  lw_long *message = calloc(1, sizeof *message);
-  if (!message) return LW_ERR_MEMORY;
-  message->left = n;
-  message->most = most;
-  message->opcode = (unsigned char)opcode;
-  message->masked = masked != 0;
-  if (o->last) o->last->next = message;
-  else o->first = message;
-  o->last = message;
-  return 0;
-}
 
 /* --------------------------------------------------------------- fragments */
 
@@ -105,6 +97,35 @@ int lw_outgoing_fill(lw_outgoing *o, const unsigned char key[4]) {
   return message->left == 0;
 }
 
+/* What is left of a message, in frames. */
+static uint64_t framed(const lw_long *message) {
+  uint64_t whole = message->left / message->most, rest = message->left % message->most;
+  lw_frame frame = {.length = message->most, .masked = message->masked};
+  uint64_t bytes = message->left + whole * header_size(frame);
+  frame.length = rest;
+  return rest > 0 ? bytes + header_size(frame) : bytes;
+}
+
+int lw_outgoing_begin(lw_outgoing *o, lw_opcode opcode, uint64_t n, size_t most, int masked) {
+  lw_long *message = calloc(1, sizeof *message), *last = o->last;
+  if (!message) return LW_ERR_MEMORY;
+  message->size = message->left = n;
+  message->most = most;
+  message->opcode = (unsigned char)opcode;
+  message->masked = masked != 0;
+  message->end = lw_outgoing_written(o) + framed(message);
+  if (last) {
+    message->size_before = last->size_before + last->size;
+    message->content_before = last->content_before + lw_buf_content(&last->behind);
+    message->length_before = last->length_before + last->behind.length;
+    last->next = message;
+  } else {
+    o->first = message;
+  }
+  o->last = message;
+  return 0;
+}
+
 void lw_outgoing_forsake(lw_outgoing *o) {
   o->forsaken = 1;
 }
@@ -147,24 +168,24 @@ int lw_outgoing_pending(const lw_outgoing *o) {
 
 /* ---------------------------------------------------------------- how much */
 
+/* What waits behind long messages: bytes. */
+static size_t waiting(const lw_outgoing *o) {
+  return o->first ? (size_t)(o->last->length_before - o->first->length_before) + o->last->behind.length : 0;
+}
+
 size_t lw_outgoing_held(const lw_outgoing *o) {
   size_t held = lw_buf_content(&o->ready);
-  for (const lw_long *message = o->first; message; message = message->next)
-    held += lw_buf_content(&message->behind);
-  return held;
+  if (!o->first) return held;
+  return held + (size_t)(o->last->content_before - o->first->content_before) + lw_buf_content(&o->last->behind);
 }
 
 uint64_t lw_outgoing_awaited(const lw_outgoing *o) {
-  uint64_t awaited = 0;
-  for (const lw_long *message = o->first; message; message = message->next) awaited += message->left;
-  return awaited;
+  if (!o->first) return 0;
+  return o->last->size_before + o->last->size - o->first->size_before - o->first->size + o->first->left;
 }
 
 size_t lw_outgoing_framing(const lw_outgoing *o) {
-  size_t bytes = o->ready.length;
-  for (const lw_long *message = o->first; message; message = message->next)
-    bytes += message->between.length + message->behind.length;
-  return bytes - lw_outgoing_held(o);
+  return o->ready.length + (o->first ? o->first->between.length : 0) + waiting(o) - lw_outgoing_held(o);
 }
 
 uint64_t lw_outgoing_end(const lw_outgoing *o) {
@@ -175,19 +196,6 @@ uint64_t lw_outgoing_gone(const lw_outgoing *o) {
   return o->sent - o->apart;
 }
 
-/* What is left of a message, in frames. */
-static uint64_t framed(const lw_long *message) {
-  uint64_t whole = message->left / message->most;
-  size_t rest = (size_t)(message->left % message->most);
-  lw_frame frame = {.length = message->most, .masked = message->masked};
-  uint64_t bytes = message->left + whole * header_size(frame);
-  frame.length = rest;
-  return rest > 0 ? bytes + header_size(frame) : bytes;
-}
-
 uint64_t lw_outgoing_written(const lw_outgoing *o) {
-  uint64_t written = o->sent - o->apart + o->ready.length;
-  for (const lw_long *message = o->first; message; message = message->next)
-    written += framed(message) + message->behind.length;
-  return written;
+  return o->last ? o->last->end + o->last->behind.length : lw_outgoing_gone(o) + o->ready.length;
 }

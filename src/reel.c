@@ -12,6 +12,7 @@ typedef struct turn {
 
 struct lw_reel {
   turn *first, *last; /* in the order of the session's long messages */
+  size_t held;        /* by their bodies */
 };
 
 lw_reel *lw_reel_new(void) {
@@ -22,6 +23,7 @@ static void drop_first(lw_reel *reel) {
   turn *first = reel->first;
   reel->first = first->next;
   if (!reel->first) reel->last = NULL;
+  reel->held -= lw_body_held(first->body);
   lw_body_free(first->body);
   free(first);
 }
@@ -41,10 +43,20 @@ int lw_reel_add(lw_reel *reel, lw_session *s, lw_opcode opcode, lw_body *body) {
     return err;
   }
   added->body = body;
+  reel->held += lw_body_held(body);
   if (reel->last) reel->last->next = added;
   else reel->first = added;
   reel->last = added;
   return 0;
+}
+
+/* Reads n bytes of the first body. 0 or a negative lw_err. */
+static int read_first(lw_reel *reel, unsigned char *bytes, size_t n) {
+  lw_body *body = reel->first->body;
+  size_t before = lw_body_held(body);
+  int err = lw_body_read(body, bytes, n);
+  reel->held -= before - lw_body_held(body);
+  return err;
 }
 
 int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path) {
@@ -53,7 +65,7 @@ int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path) {
   *path = NULL;
   while ((n = lw_session_wants(s)) > 0) {
     unsigned char *room = lw_session_room(s);
-    int got = room ? lw_body_read(reel->first->body, room, n) : LW_ERR_MEMORY;
+    int got = room ? read_first(reel, room, n) : LW_ERR_MEMORY;
     if (got < 0 && room) *path = lw_body_path(reel->first->body);
     if (got == 0) got = lw_session_fill(s);
     if (got < 0) return got;
@@ -64,7 +76,5 @@ int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path) {
 }
 
 size_t lw_reel_held(const lw_reel *reel) {
-  size_t held = 0;
-  for (const turn *t = reel->first; t; t = t->next) held += lw_body_held(t->body);
-  return held;
+  return reel->held;
 }
