@@ -352,6 +352,26 @@ for _, side in ipairs { "client", "server" } do
         assert.is_true(probe.sys.descriptors() < before)
       end)
 
+      it("asks its sender to wait at 16 open files, and tells drain at 8", function()
+        local ws, log, peer = sides[side]()
+        local _, blob = file(pattern(1500000))
+        local left
+        ws:addEventListener("drain", function() left = ws.bufferedAmount end)
+        peer.reading, peer.keeping = false, false
+        for _ = 1, 15 do assert.is_true(ws:send(blob)) end
+        assert.is_false(ws:send(blob))
+        wire.settle(20)
+        assert.is_nil(left)
+        peer.reading = true
+        wire.await(function()
+          peer:move()
+          return log.drain
+        end)
+        assert.is_true(left > 1500000 * 7 and left <= 1500000 * 8, tostring(left))
+        assert.is_true(ws:send(Blob { "in memory" }))
+        ws:terminate()
+      end)
+
       it("counts a file that comes too late, and does not open it", function()
         local ws, _, peer = sides[side]()
         local name, blob = file(pattern(1000))

@@ -22,7 +22,7 @@ typedef struct piece {
 struct lw_body {
   const lw_sys *sys;
   uint64_t size;
-  size_t held;
+  size_t held, files;
   size_t count, at; /* pieces; the one that is read */
   piece pieces[];
 };
@@ -61,8 +61,12 @@ lw_body *lw_body_new(const lw_sys *sys, size_t pieces) {
 }
 
 static void drop_piece(lw_body *body, piece *p) {
-  if (!p->bytes && p->path) body->sys->close(p->fd);
-  if (p->bytes) body->held -= (size_t)(p->first + p->n);
+  if (p->bytes) {
+    body->held -= (size_t)(p->first + p->n);
+  } else if (p->path) {
+    body->sys->close(p->fd);
+    body->files--;
+  }
   free(p->bytes);
   free(p->path);
   memset(p, 0, sizeof *p);
@@ -116,6 +120,7 @@ int lw_body_add_file(lw_body *body, const char *path, const lw_file_mark *mark, 
   }
   *p = (piece){.path = copy, .fd = fd, .first = first, .n = n};
   body->count++;
+  body->files++;
   body->size += n;
   return 0;
 }
@@ -158,6 +163,10 @@ uint64_t lw_body_size(const lw_body *body) {
 
 size_t lw_body_held(const lw_body *body) {
   return body->held;
+}
+
+size_t lw_body_files(const lw_body *body) {
+  return body->files;
 }
 
 const char *lw_body_path(const lw_body *body) {

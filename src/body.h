@@ -41,6 +41,8 @@ int lw_body_read(lw_body *body, void *bytes, size_t n);
 uint64_t lw_body_size(const lw_body *body);
 /* Bytes of memory it holds. */
 size_t lw_body_held(const lw_body *body);
+/* Files it has open. */
+size_t lw_body_files(const lw_body *body);
 /* The path of the file that failed, after a failure. */
 const char *lw_body_path(const lw_body *body);
 

@@ -17,6 +17,8 @@
 #define LOOKS 4
 /* Writes of a file's fragments in one turn, 256 KiB, before others have theirs. */
 #define ROUNDS 4
+/* Open files of one connection from which on a sender should wait: a process has few descriptors, often 1024. */
+#define FILES 16
 
 /* What every frame touches comes first and lies together: with many connections, fetching it is what a frame costs. */
 struct lw_conn {
@@ -440,8 +442,17 @@ static size_t held(const lw_conn *c) {
   return lw_session_held(&c->session) + (c->reel ? lw_reel_held(c->reel) : 0);
 }
 
+static size_t files(const lw_conn *c) {
+  return c->reel ? lw_reel_files(c->reel) : 0;
+}
+
+/* A sender that was told to wait may go on. */
+static int is_drained(const lw_conn *c) {
+  return held(c) <= c->settings.high_water / 2 && files(c) <= FILES / 2;
+}
+
 static void note_drained(lw_conn *c) {
-  if (!c->want_drain || held(c) > c->settings.high_water / 2) return;
+  if (!c->want_drain || !is_drained(c)) return;
   if (c->state == LW_CONN_OPEN) lw_source_post(c->hub->loop, &c->source, LW_POSTED);
 }
 
@@ -847,7 +858,7 @@ static int end_event(lw_conn *c, lw_conn_event *event) {
 static int next_open(lw_conn *c, lw_conn_event *event) {
   lw_event got;
   while (c->state == LW_CONN_OPEN || c->state == LW_CONN_CLOSING) {
-    if (c->want_drain && c->state == LW_CONN_OPEN && held(c) <= c->settings.high_water / 2) {
+    if (c->want_drain && c->state == LW_CONN_OPEN && is_drained(c)) {
       c->want_drain = 0;
       event->kind = LW_CONN_DRAIN;
       return 1;
@@ -931,7 +942,7 @@ static int sent(lw_conn *c, int err, uint64_t n) {
   c->epoch_content += n;
   if (!c->session.out.first) c->said = lw_outgoing_end(&c->session.out); /* else when it is ready */
   mark_dirty(c);
-  if (held(c) < c->settings.high_water) return 1;
+  if (held(c) < c->settings.high_water && files(c) < FILES) return 1;
   c->want_drain = 1;
   return 0;
 }

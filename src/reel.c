@@ -12,18 +12,24 @@ typedef struct turn {
 
 struct lw_reel {
   turn *first, *last; /* in the order of the session's long messages */
-  size_t held;        /* by their bodies */
+  size_t held, files; /* of their bodies */
 };
 
 lw_reel *lw_reel_new(void) {
   return calloc(1, sizeof(lw_reel));
 }
 
+/* Counts what a body has (1), or has no longer (-1 as a size_t). */
+static void count(lw_reel *reel, const lw_body *body, size_t sign) {
+  reel->held += sign * lw_body_held(body);
+  reel->files += sign * lw_body_files(body);
+}
+
 static void drop_first(lw_reel *reel) {
   turn *first = reel->first;
   reel->first = first->next;
   if (!reel->first) reel->last = NULL;
-  reel->held -= lw_body_held(first->body);
+  count(reel, first->body, (size_t)-1);
   lw_body_free(first->body);
   free(first);
 }
@@ -43,7 +49,7 @@ int lw_reel_add(lw_reel *reel, lw_session *s, lw_opcode opcode, lw_body *body) {
     return err;
   }
   added->body = body;
-  reel->held += lw_body_held(body);
+  count(reel, body, 1);
   if (reel->last) reel->last->next = added;
   else reel->first = added;
   reel->last = added;
@@ -53,9 +59,10 @@ int lw_reel_add(lw_reel *reel, lw_session *s, lw_opcode opcode, lw_body *body) {
 /* Reads n bytes of the first body. 0 or a negative lw_err. */
 static int read_first(lw_reel *reel, unsigned char *bytes, size_t n) {
   lw_body *body = reel->first->body;
-  size_t before = lw_body_held(body);
-  int err = lw_body_read(body, bytes, n);
-  reel->held -= before - lw_body_held(body);
+  int err;
+  count(reel, body, (size_t)-1);
+  err = lw_body_read(body, bytes, n);
+  count(reel, body, 1);
   return err;
 }
 
@@ -77,4 +84,8 @@ int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path) {
 
 size_t lw_reel_held(const lw_reel *reel) {
   return reel->held;
+}
+
+size_t lw_reel_files(const lw_reel *reel) {
+  return reel->files;
 }

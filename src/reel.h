@@ -21,6 +21,8 @@ int lw_reel_add(lw_reel *reel, lw_session *s, lw_opcode opcode, lw_body *body);
 int lw_reel_wind(lw_reel *reel, lw_session *s, const char **path);
 /* Bytes of memory the bodies hold. */
 size_t lw_reel_held(const lw_reel *reel);
+/* Files they have open. */
+size_t lw_reel_files(const lw_reel *reel);
 
 #pragma GCC visibility pop
 #endif

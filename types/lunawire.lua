@@ -258,7 +258,7 @@ function CloseCode.name(code) end
 ---@field onclose? fun(event: lunawire.CloseEvent) It has ended. Always last, exactly once.
 ---@field onping? fun(event: lunawire.PingEvent) The peer has sent a ping; it is answered already.
 ---@field onpong? fun(event: lunawire.PongEvent) The peer has answered a ping, or sent a pong unasked.
----@field ondrain? fun(event: lunawire.Event) `send` has returned false, and now `bufferedAmount` is under the high-water mark again.
+---@field ondrain? fun(event: lunawire.Event) `send` has returned false, and now half of what it takes for that has gone.
 local WebSocket = {}
 
 ---Sends one message (RFC 6455, 5.6). A string is a text message, which must be UTF-8, or with `"binary"` a binary one;
@@ -351,7 +351,7 @@ function WebSocket:publish(topic, data, options) end
 ---@field maxPayload? integer (default: 16 MiB; 1 MiB on a server) Bytes of a message that comes; a longer one ends the connection with 1009.
 ---@field maxFragments? integer (default: 131072) Fragments of a message that comes.
 ---@field fragmentSize? integer (default: 0) Bytes of a fragment when a message that is sent is to be split; 0: it is not.
----@field highWaterMark? integer (default: 1 MiB) `bufferedAmount` from which on `send` returns false.
+---@field highWaterMark? integer (default: 1 MiB) Bytes queued in memory from which on `send` returns false. It does so, too, while 16 files are open to be sent.
 ---@field maxBufferedAmount? integer (default: 64 MiB; 16 MiB on a server) `bufferedAmount` past which the peer is too slow: the connection ends.
 ---@field noDelay? boolean (default: true) TCP_NODELAY.
 ---@field perMessageDeflate? false (default: false) Compression (RFC 7692) is not in this build: anything but false raises NotSupportedError.
