@@ -1068,6 +1068,19 @@ describe("what the system had not taken whole when the line broke", function()
     end)
   end
 
+  it("waits for the next connection when this one has no memory for it", function()
+    local life = live()
+    for i = 1, 4 do life.ws:send(tostring(i)) end
+    life:last():refuse(2, "no memory")
+    local first = life:last()
+    assert.same({ false, "no memory" }, { pcall(life.open, life) })
+    life.world:settle()
+    assert.equal("open, close 1006 send failed unclean, reconnecting 1", life:heard())
+    life:wait():open()
+    assert.equal("", table.concat(first:handed(), " "))
+    assert.equal("1 2 3 4", table.concat(life:last():handed(), " "))
+  end)
+
   it("goes before what was sent since", function()
     local life = live():open()
     life:last():block()

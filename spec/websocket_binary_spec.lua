@@ -543,4 +543,55 @@ describe("ReconnectingWebSocket", function()
     assert.equal(1, ws.readyState)
     ws:close()
   end)
+
+  it("gives its socket no more files than it may hold open", function()
+    local ws, server = reconnecting()
+    local _, blob = file(pattern(400000))
+    for _ = 1, 60 do ws:send(blob) end
+    ws:send "last"
+    local before = probe.sys.descriptors()
+    local peer = server:open()
+    peer.reading = false
+    wire.await(function() return ws.readyState == 1 end)
+    wire.settle(20)
+    assert.is_true(probe.sys.descriptors() <= before + 16 + 2, "16 files, and the ends of a connection")
+    peer.reading = true
+    for _ = 1, 60 do assert.equal(400000, #(message(peer))) end
+    assert.equal("last", (message(peer)))
+    ws:close()
+  end)
+
+  it("closes, and says then that a queued file cannot be read any more", function()
+    local ws, server, log = reconnecting { highWaterMark = 1 }
+    local name, blob = file(pattern(10), "lost")
+    ws:send(("x"):rep(12000000))
+    ws:send(blob)
+    ws:send "behind"
+    os.remove(name)
+    local inside, peer = false, server:open()
+    peer.reading = false
+    local onerror = ws.onerror
+    ws.onerror = function(event)
+      assert.is_false(inside)
+      onerror(event)
+      error "from the handler"
+    end
+    wire.await(function() return ws.readyState == 1 end)
+    wire.settle(3)
+    inside = true
+    ws:close(1000, "bye")
+    inside = false
+    assert.equal(2, ws.readyState)
+    assert.is_nil(log.error)
+    assert.matches("from the handler", (select(2, pcall(wire.await, function() return log.error end))))
+    assert.equal("file", log.error.code)
+    peer.reading = true
+    assert.equal(12000000, #(message(peer)))
+    assert.equal("behind", (message(peer)))
+    assert.equal(frames.closing(1000, "bye"), peer:next().payload)
+    peer:closing(1000)
+    peer:shutdown()
+    wire.heard(log)
+    assert.equal(10, ws.bufferedAmount)
+  end)
 end)

@@ -13,7 +13,7 @@
 -- What can be done to a socket: open(protocol), receive(text), receive(bytes, "binary"), ping(data) is its
 -- own and pinged(data) the peer's, ponged(data), fail { code =, status =, headers = }, peerClose(code,
 -- reason), finish() (the end of the stream), lose() (a reset), block() (the system takes no output by
--- itself any more), take(n) (the system takes n bytes of it), unblock().
+-- itself any more), take(n) (the system takes n bytes of it), unblock(), refuse(after, problem) (for want of memory).
 --
 -- A socket here keeps the rules of src/lua_socket.c and src/conn.c. Nothing is ever heard inside a call: events
 -- come in the world's turns. reconnect_spec.lua holds it against the real one.
@@ -265,6 +265,7 @@ function methods.send(socket, data, options)
     s.unsent = s.unsent + n
     return false
   end
+  if s.refusal and #s.messages == s.refusal.after then error(s.refusal.problem, 0) end
   if s.epoch ~= s.world.epoch then s.epoch, s.epochContent = s.world.epoch, 0 end
   s.epochContent = s.epochContent + n
   local frame = queueFrame(s, n, n)
@@ -350,6 +351,8 @@ end
 --- The system takes no more by itself.
 function methods.block(socket) Socket.state(socket).blocked = true end
 function methods.unblock(socket) Socket.state(socket).blocked = false end
+--- After so many messages, a send raises this.
+function methods.refuse(socket, after, problem) Socket.state(socket).refusal = { after = after, problem = problem } end
 function methods.take(socket, n) hand(Socket.state(socket), n) end
 
 --- The messages that the system has taken whole, in order.

@@ -73,27 +73,44 @@ local function hand(state, message)
   return go
 end
 
---- A file that was queued cannot be read any more: what was accepted and will not go is told.
+--- A file that was queued cannot be read any more: what was accepted and will not go is to be told.
 local function giveUp(state, message, problem)
   state.lost = state.lost + message.size
-  return ReconnectingWebSocket.try(state.object, event("error", {
+  state.unreadable[#state.unreadable + 1] = event("error", {
     target = state.object, code = "file", message = "queued message: " .. problem.message,
-  }))
+  })
 end
 
---- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`.
--- True when all is gone.
+local function tellUnreadable(state, errors)
+  local events = state.unreadable
+  state.unreadable = {}
+  for i = 1, #events do keep(errors, ReconnectingWebSocket.try(state.object, events[i])) end
+end
+
+local function tellUnreadableAlone(state)
+  local errors = {}
+  tellUnreadable(state, errors)
+  release(errors)
+end
+
+--- Hands the queue over as far as the socket takes it without falling behind; the rest waits for its `drain`. Tells
+-- nobody anything; raises only when there is no memory, and then has lost nothing.
 local function sendQueue(state)
-  local inner, errors = state.inner, {}
+  local inner = state.inner
   while state.queue.count > 0 and inner.readyState == OPEN and (state.stopped or not state.full) do
     local message = state.queue:take()
     local fine, problem = pcall(hand, state, message)
-    if not fine and not isUnreadable(problem) then error(problem, 0) end
-    if not fine then keep(errors, giveUp(state, message, problem)) end
+    if not fine and isUnreadable(problem) then
+      giveUp(state, message, problem)
+    elseif not fine then
+      state.queue:putBack { message }
+      inner:terminate "send failed" -- what is queued goes over the next connection
+      error(problem, 0)
+    end
   end
-  release(errors)
-  return state.queue.count == 0 and not state.full
 end
+
+local function isThrough(state) return state.queue.count == 0 and not state.full end
 
 --- A sender that was told to wait, by this connection's socket or when there was none, may go on.
 local function payDrain(state)
@@ -110,16 +127,23 @@ local function onopen(state, opened)
   local errors = {}
   keep(errors, ReconnectingWebSocket.try(state.object, opened))
   state.opening = false
-  if state.phase == "open" and sendQueue(state) then keep(errors, payDrain(state)) end
+  if state.phase == "open" then sendQueue(state) end
+  tellUnreadable(state, errors)
+  if isThrough(state) then keep(errors, payDrain(state)) end
   release(errors)
 end
 
 local function ondrain(state, drained)
+  local errors = {}
   state.full = false
-  if not sendQueue(state) or not state.owesDrain then return end
-  state.owesDrain = false
-  drained.target = state.object
-  ReconnectingWebSocket.fire(state.object, drained)
+  sendQueue(state)
+  tellUnreadable(state, errors)
+  if isThrough(state) and state.owesDrain then
+    state.owesDrain = false
+    drained.target = state.object
+    keep(errors, ReconnectingWebSocket.try(state.object, drained))
+  end
+  release(errors)
 end
 
 local function forward(state)
@@ -229,6 +253,7 @@ end
 function lose(state, closed, ...)
   local errors, world = {}, state.world
   if select("#", ...) > 0 then keep(errors, ...) end
+  tellUnreadable(state, errors)
   if state.inner then
     state.flight:trim(state.inner.bytesSent) -- of the others none was ever whole on the other side
     state.queue:putBack(state.flight:takeAll())
@@ -383,6 +408,7 @@ function methods.close(object, code, reason)
   if state.phase == "closed" then return end
   if state.inner then
     if state.phase == "open" then sendQueue(state) end
+    if #state.unreadable > 0 then state.world.setTimeout(tellUnreadableAlone, 0, state) end -- nothing is told inside a call
     state.phase = "closing"
     state.inner:close(code, reason)
   elseif state.ending then
@@ -505,6 +531,7 @@ local function new(world, url, protocols, options)
     binaryType = "string",
     queue = outbox.new(),       -- accepted while there was no connection
     flight = outbox.new(),      -- given to the WebSocket, and perhaps not yet to the system
+    unreadable = {},            -- `error` events of queued files that could not be read, not yet told
     lost = 0,                   -- bytes that were accepted and will never be sent
     url = type(url) == "string" and url or "",
     protocol = "",
