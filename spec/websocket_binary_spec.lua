@@ -372,6 +372,23 @@ for _, side in ipairs { "client", "server" } do
         ws:terminate()
       end)
 
+      for name, frame in pairs { ["closes"] = { 8, payload = frames.closing(1001) }, ["errs"] = { 3, payload = "" } } do
+        it("closes it when the peer " .. name .. ", however long the rest takes", function()
+          local ws, _, peer = sides[side]()
+          local _, blob = file(pattern(20000000))
+          local before = probe.sys.descriptors()
+          peer.reading = false
+          ws:send(blob)
+          ws:send(blob)
+          wire.settle(3)
+          peer:frame(frame)
+          wire.await(function() return ws.readyState == 2 end)
+          assert.equal(before, probe.sys.descriptors())
+          assert.is_true(ws.bufferedAmount > 20000000)
+          ws:terminate()
+        end)
+      end
+
       it("counts a file that comes too late, and does not open it", function()
         local ws, _, peer = sides[side]()
         local name, blob = file(pattern(1000))

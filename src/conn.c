@@ -185,12 +185,17 @@ lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_con
   return NULL;
 }
 
+/* Files that will not be read any more need not stay open. */
+static void drop_reel(lw_conn *c) {
+  lw_reel_free(c->reel);
+  c->reel = NULL;
+}
+
 static void close_fd(lw_conn *c) {
   lw_loop *loop = c->hub->loop;
   int fd;
   drop_route(c);
-  lw_reel_free(c->reel);
-  c->reel = NULL;
+  drop_reel(c);
   fd = c->source.fd;
   lw_source_leave(loop, &c->source);
   c->source.fd = -1;
@@ -491,6 +496,7 @@ static void break_off(lw_conn *c, int err, const char *path) {
   if (c->error == 0) c->error = err;
   c->close_code = lw_err_close_code(err);
   lw_session_break(&c->session, err);
+  drop_reel(c); /* and with it the path */
   if (c->state != LW_CONN_OPEN) return;
   enter(c, LW_CONN_CLOSING);
   c->paused = 0;
@@ -826,6 +832,7 @@ static int translate(lw_conn *c, const lw_event *from, lw_conn_event *to) {
       c->close_code = from->code;
       break;
   }
+  drop_reel(c);
   enter(c, LW_CONN_CLOSING);
   set_deadline(c, c->settings.close_timeout);
   return 0;
