@@ -183,6 +183,31 @@ describe("Blob", function()
     collectgarbage()
   end)
 
+  it("may have any number of parts in memory, and 100000 pieces with files between", function()
+    local parts, small = {}, Blob.fromFile(file "ab")
+    for i = 1, 150000 do parts[i] = i % 2 == 0 and "x" or Blob { "y" } end
+    assert.equal(("yx"):rep(75000), Blob(parts):string())
+    for i = 1, 150000 do parts[i] = i % 50 == 0 and small or "x" end
+    local blob = Blob(parts)
+    assert.equal(150000 + 3000, blob.size)
+    assert.equal("xabx", blob:slice(48, 52):string())
+    local many = {}
+    for i = 1, 16 do many[i] = blob end
+    assert.equal(16 * blob.size, Blob(many).size)
+    many[17] = blob
+    assert.matches("more than 100000 pieces of files", wire.mistake("RangeError", Blob, many))
+  end)
+
+  it("does not keep room in a slice for pieces that are not in it", function()
+    local parts, small = {}, Blob.fromFile(file "ab")
+    for i = 1, 1000 do parts[i] = small end
+    local blob, slices_of = Blob(parts), {}
+    collectgarbage()
+    local before = collectgarbage "count"
+    for i = 1, 1000 do slices_of[i] = blob:slice(i, i + 1) end
+    assert.is_true(collectgarbage "count" - before < 1000)
+  end)
+
   for _, case in ipairs(slices) do
     it(("slices as the browser does: %s to %s"):format(tostring(case[1]), tostring(case[2])), function()
       local name = file("456", "middle")

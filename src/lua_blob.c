@@ -7,6 +7,7 @@
 */
 #include "lua_blob.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "lua_box.h"
@@ -15,7 +16,7 @@
 #include "utf8.h"
 
 #define CLASS "Blob"
-#define MOST_PIECES 100000 /* of one Blob: what a message of as many descriptors could never be */
+#define MOST_PIECES 100000 /* of a Blob with files: a message of as many descriptors there could never be */
 
 typedef struct piece {
   const char *bytes; /* of a string that is kept; NULL: in a file */
@@ -143,10 +144,11 @@ enum { PARTS = 2, OPTIONS = 3, OUT = 4, STRINGS = 5, RUN = 6 };
 
 /*
 ** Copies the list of parts, so that no finalizer can change it any more, and checks them. How many
-** pieces they may come to.
+** pieces they may come to: those of Blobs with files, and a run before, between and behind these.
 */
 static size_t take_parts(lua_State *L, size_t parts) {
-  size_t pieces = 0;
+  size_t pieces = 1;
+  if (parts > INT_MAX - 1) lw_raise(L, "RangeError", CLASS ": %zu parts", parts);
   lua_createtable(L, parts < MOST_PIECES ? (int)parts : 0, 0);
   for (size_t i = 1; i <= parts; i++) {
     const lw_blob *blob;
@@ -155,8 +157,8 @@ static size_t take_parts(lua_State *L, size_t parts) {
     if (!blob && lua_type(L, -1) != LUA_TSTRING && !lw_buffer_test(L, -1))
       lw_raise(L, "TypeError", CLASS ": part %d: a string, an ArrayBuffer or a Blob expected, got %s", (int)i,
                lw_typename(L, -1));
-    pieces += blob ? blob->count : 1;
-    if (pieces > MOST_PIECES) lw_raise(L, "RangeError", CLASS ": more than %d parts", MOST_PIECES);
+    if (blob && !lw_blob_bytes(blob)) pieces += blob->count + 1;
+    if (pieces > MOST_PIECES) lw_raise(L, "RangeError", CLASS ": more than %d pieces of files", MOST_PIECES);
     lua_rawseti(L, -2, (int)i);
   }
   lua_replace(L, PARTS);
@@ -290,23 +292,34 @@ static piece cut(piece p, uint64_t first, uint64_t last) {
   return p;
 }
 
+/* How many pieces lie between `first` and `last`; adds their parts to the slice unless it is NULL. */
+static size_t cut_all(const lw_blob *from, uint64_t first, uint64_t last, lw_blob *slice) {
+  uint64_t at = 0;
+  size_t count = 0;
+  for (size_t i = 0; i < from->count && at < last; i++) {
+    piece p = from->pieces[i];
+    if (first < at + p.n) {
+      count++;
+      if (slice) add_piece(slice, cut(p, first > at ? first - at : 0, last - at));
+    }
+    at += p.n;
+  }
+  return count;
+}
+
 /* blob:slice([first [, last [, type]]]) */
 static int blob_slice(lua_State *L) {
   const lw_blob *from = check_blob(L);
-  uint64_t first, last, at = 0;
+  uint64_t first, last;
   lw_blob *slice;
   lua_settop(L, 4);
   lw_check_range(L, 2, "slice", from->size, &first, &last);
-  slice = push_blob(L, from->count);
+  slice = push_blob(L, cut_all(from, first, last, NULL));
   lua_getiuservalue(L, 1, KEPT);
   lua_setiuservalue(L, -2, KEPT);
   push_type(L, 4, "slice");
   lua_setiuservalue(L, -2, TYPE);
-  for (size_t i = 0; i < from->count; i++) {
-    piece p = from->pieces[i];
-    if (first < at + p.n && last > at) add_piece(slice, cut(p, first > at ? first - at : 0, last - at));
-    at += p.n;
-  }
+  cut_all(from, first, last, slice);
   return 1;
 }
 

@@ -651,7 +651,7 @@ function ArrayBuffer:slice(first, last) end
 ---@param offset? integer (default: 0) where the first goes
 function ArrayBuffer:set(data, offset) end
 
----Makes a Blob of the parts, one behind the other. Raises TypeError for a part that is none, RangeError for more than 100000.
+---Makes a Blob of the parts, one behind the other. Raises TypeError for a part that is none, RangeError for more than 100000 pieces of files.
 ---@class lunawire.BlobClass
 ---@overload fun(parts?: lunawire.Data[], options?: lunawire.BlobOptions): lunawire.Blob
 local BlobClass = {}
