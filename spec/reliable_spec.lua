@@ -11,6 +11,15 @@ local wire = require "spec.wire"
 local SESSION = "0123456789abcdef"
 local SPOKEN = { ["Sec-WebSocket-Protocol"] = reliable.protocol }
 
+-- A Blob whose file is gone.
+local function unreadable()
+  local place = helper.directory()
+  helper.write(place .. "/file", "x")
+  local blob = lunawire.Blob.fromFile(place .. "/file")
+  helper.remove(place)
+  return blob
+end
+
 local function note(log, owner, kinds)
   for _, kind in ipairs(kinds) do
     owner["on" .. kind] = function(event)
@@ -506,6 +515,8 @@ describe("a reliable server", function()
     assert.equal("expired", session.ended)
     assert.is_false(session:send "too late")
     assert.is_false(session:note "too late")
+    assert.is_false(session:note(unreadable()))
+    wire.mistake("TypeError", session.note, session, 12)
     session:close()
     local again, other = visit(server, ("%s %s 0 1"):format(SESSION, epoch))
     assert.not_equal(epoch, other)
@@ -917,6 +928,8 @@ describe("a reliable client", function()
     peer:close()
     desk.heard(log, "close")
     assert.is_false(link:note "nobody hears")
+    assert.is_false(link:note(unreadable()))
+    wire.mistake("TypeError", link.note, link, 12)
   end)
 
   local wrong = {

@@ -260,8 +260,9 @@ end
 --- Sends data that is lost if the line is. True if it was handed to the socket.
 function methods.note(object, data, options)
   local state = Link.state(object)
-  local bytes, binary = links.bytes(data, options)
+  core.messageSize(data, options)
   if not state.connected or state.socket.readyState ~= 1 then return false end
+  local bytes, binary = links.bytes(data, options)
   state.socket:send(links.note(bytes), { binary = binary })
   return true
 end

@@ -360,8 +360,9 @@ end
 --- Sends data that is lost if the line is. True if it was handed to the socket.
 function methods.note(object, data, options)
   local session = Session.state(object)
-  local bytes, binary = links.bytes(data, options)
+  core.messageSize(data, options)
   if not session.line or session.line.socket.readyState ~= 1 then return false end
+  local bytes, binary = links.bytes(data, options)
   session.line.socket:send(links.note(bytes), { binary = binary })
   return true
 end

@@ -68,10 +68,9 @@ function link.parse(data, binary)
   return kind, value, sub(data, stop + 1)
 end
 
---- What may be sent, as it is kept: a string, and whether it goes as a binary message. Of an ArrayBuffer a copy, of a
--- Blob its bytes. Raises what WebSocket:send raises, and what reading a file raises.
+--- What may be sent (core.messageSize has looked at it), as it is kept: a string, and whether it goes as a binary
+-- message. Of an ArrayBuffer a copy, of a Blob its bytes. Raises what reading a file raises.
 function link.bytes(data, options)
-  core.messageSize(data, options)
   if type(data) ~= "string" then return data:string(), true end
   return data, options == "binary" or type(options) == "table" and options.binary or false
 end
