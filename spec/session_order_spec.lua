@@ -244,6 +244,6 @@ end
 
 describe("what a session has to send", function()
   it("goes in its order, whatever is queued and however it is taken", function()
-    for seed = 1, 100 do try(seed, 30) end
+    for seed = 1, 60 do try(seed, 30) end
   end)
 end)
