@@ -20,7 +20,7 @@
 
 typedef struct lw_long lw_long;
 
-/* Zeroed is empty. Its owner looks at `ready` and `sent`; all else is outgoing.c's. */
+/* Zeroed is empty. Its owner looks at `ready`, `sent`, `forsaken`, and whether there is a `first`; all else is outgoing.c's. */
 typedef struct lw_outgoing {
   uint64_t sent; /* bytes that have gone */
   lw_buf ready;  /* whole frames, next to go */
