@@ -55,6 +55,7 @@ build = {
         "src/cidr.c",
         "src/conn.c",
         "src/crypt.c",
+        "src/deflate.c",
         "src/err.c",
         "src/forwarded.c",
         "src/frame.c",

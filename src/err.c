@@ -35,6 +35,9 @@ static const char *const texts[] = {
     [-LW_ERR_CLOSE_REASON] = "a Close frame with a reason that is not UTF-8",
     [-LW_ERR_PAYLOAD] = "a message larger than maxPayload",
     [-LW_ERR_FRAGMENTS] = "a message in more than maxFragments fragments",
+    [-LW_ERR_DEFLATE_DATA] = "a compressed message that is not deflate data, or refers to data out of its reach",
+    [-LW_ERR_DEFLATE_CUT] = "a compressed message whose end is missing",
+    [-LW_ERR_DEFLATE_TRAILING] = "a compressed message with something wrong behind its final block",
 
     [-LW_ERR_URL_EMPTY] = "the URL is empty",
     [-LW_ERR_URL_SCHEME] = "the URL does not begin with ws:// or wss://",
@@ -90,6 +93,8 @@ static const char *const texts[] = {
     [-LW_ERR_LOCATION] = "the redirect names no Location, or more than one",
     [-LW_ERR_REDIRECTS] = "more redirects than followRedirects allows",
     [-LW_ERR_DOWNGRADE] = "the redirect leads from wss to ws, where anybody may listen",
+    [-LW_ERR_EXTENSION_ANSWER] =
+        "the server chose permessage-deflate twice, or with parameters that were not offered",
 
     [-LW_ERR_EOF] = "the other side ended the connection without a Close frame",
     [-LW_ERR_TIMEOUT] = "the handshake took longer than handshakeTimeout",
@@ -156,6 +161,9 @@ int lw_err_close_code(int err) {
   switch (err) {
   case LW_ERR_UTF8:
   case LW_ERR_CLOSE_REASON:
+  case LW_ERR_DEFLATE_DATA:
+  case LW_ERR_DEFLATE_CUT:
+  case LW_ERR_DEFLATE_TRAILING:
     return 1007;
   case LW_ERR_FRAGMENTS:
     return 1008;

@@ -35,6 +35,11 @@ typedef enum lw_err {
   LW_ERR_PAYLOAD = -34,        /* a message over maxPayload */
   LW_ERR_FRAGMENTS = -35,      /* a message of more than maxFragments fragments */
 
+  /* compressed messages: RFC 7692, 7.2.2 */
+  LW_ERR_DEFLATE_DATA = -36,   /* no deflate data, or it refers to what it must not */
+  LW_ERR_DEFLATE_CUT = -37,    /* its end is missing */
+  LW_ERR_DEFLATE_TRAILING = -38, /* wrong behind the final block */
+
   /* URLs */
   LW_ERR_URL_EMPTY = -50,
   LW_ERR_URL_SCHEME = -51,     /* other than ws, wss, http, https, ws+unix, wss+unix */
@@ -84,6 +89,7 @@ typedef enum lw_err {
   LW_ERR_LOCATION = -105,      /* a redirect without a Location, or with two */
   LW_ERR_REDIRECTS = -106,     /* followRedirects passed */
   LW_ERR_DOWNGRADE = -107,     /* a redirect from wss to ws */
+  LW_ERR_EXTENSION_ANSWER = -108, /* permessage-deflate twice, or with parameters that do not answer ours */
 
   /* the life of a connection */
   LW_ERR_EOF = -120,           /* the peer ended the connection without a Close frame */

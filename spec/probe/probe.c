@@ -39,6 +39,7 @@ static const struct {
     NAME(PROXY_EOF),
     NAME(TLS),           NAME(UNREAD),
     NAME(FILE),          NAME(FILE_KIND),     NAME(FILE_CHANGED),  NAME(FILE_SHORT),
+    NAME(DEFLATE_DATA),  NAME(DEFLATE_CUT),  NAME(DEFLATE_TRAILING), NAME(EXTENSION_ANSWER),
 };
 
 #define NAME_COUNT (sizeof names / sizeof *names)
@@ -140,5 +141,6 @@ LUAMOD_API int luaopen_lunawire_probe(lua_State *L) {
   probe_system(L);
   probe_conn(L);
   probe_stream(L);
+  probe_deflate(L);
   return 1;
 }

@@ -16,6 +16,7 @@
 void probe_bytes(lua_State *L);    /* floor 0 */
 void probe_ip(lua_State *L);       /* text, ip, cidr */
 void probe_protocol(lua_State *L); /* floor 1 below session */
+void probe_deflate(lua_State *L);  /* deflate */
 void probe_upgrade(lua_State *L);  /* upgrade */
 void probe_redirect(lua_State *L); /* redirect */
 void probe_proxy(lua_State *L);    /* proxy, tunnel */
