@@ -225,7 +225,7 @@ check-asan:              ## the specs under AddressSanitizer and UndefinedBehavi
 
 # What allocates and frees in every room; the rest, and what starts other programs, is left to
 # ASan, which is ten times as fast.
-VALGRIND_SPECS = $(patsubst %,spec/%_spec.lua,buf http upgrade session_close timer loop resolve conn stream net \
+VALGRIND_SPECS = $(patsubst %,spec/%_spec.lua,buf http deflate upgrade session_close timer loop resolve conn stream net \
 	websocket_proxy redirect websocket_close websocket_events server_sockets server_topics server_close lua_error lua_gc)
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
 	--keep-debuginfo=yes

@@ -258,7 +258,7 @@ describe("a server", function()
   it("does no harm with noise", function()
     math.randomseed(7692)
     local parts = { PMD, SNC, CNC, SB, CB, ";", ",", "=", "\"", "\\", " ", "9", "10", "x", "\t", "\0", "\255" }
-    for _ = 1, 20000 do
+    for _ = 1, 5000 do
       local text = {}
       for i = 1, math.random(0, 12) do text[i] = parts[math.random(#parts)] end
       local line = table.concat(text)
@@ -452,6 +452,7 @@ describe("a message that is wrong", function()
     { "a stored header behind a final one", "f3 48 cd c9 c9 07 00 00 05", "Hello", "TRAILING" },
     { "the four bytes behind a final one", "f3 48 cd c9 c9 07 00 00 00 ff ff", "Hello", "TRAILING" },
     { "a final block cut short", "f3 48 cd c9 c9", "Hell", "CUT" },
+    { "a final block cut short by two bits", "f3 48 cd c9 c9 07", "Hello", "CUT" },
   }
   for _, row in ipairs(rows) do
     it("is refused, however it is cut: " .. row[1], function()
@@ -480,6 +481,32 @@ describe("a message that is wrong", function()
     end
   end)
 
+  -- Nobody knows what is right here; but it may not depend on the cut, nor on the room.
+  it("gets the same whatever bit is wrong, however it is cut", function()
+    math.randomseed(7692)
+    local words = { "lune ", "wire ", "socket ", "frame ", "\n", "payload: ", "0123456789 " }
+    local text = {}
+    for i = 1, 100 do text[i] = words[math.random(#words)] end
+    text = table.concat(text)
+    local seen = {}
+    for _, level in ipairs { 0, 1, 9 } do
+      local payload = deflate.deflater(shelf, { fresh = true, level = level }):message(text)
+      for _ = 1, 300 do
+        local at, bit = math.random(#payload), math.random(0, 7)
+        local wrong = payload:sub(1, at - 1) .. string.char(payload:byte(at) ~ 1 << bit) .. payload:sub(at + 1)
+        local way, limit = { fresh = true }, math.random(1, 2 * #text)
+        local expected = { read(deflate.inflater(shelf, way, limit), wrong) }
+        assert.is_true(#expected[1] <= limit)
+        for _, pieces in ipairs { everyCut(wrong)[2], randomCuts(wrong, 9), randomCuts(wrong, 99) } do
+          assert.same(expected, { read(deflate.inflater(shelf, way, limit), pieces, math.random(1, 300)) })
+        end
+        seen[expected[2] or "whole"] = true
+      end
+      collectgarbage()
+    end
+    assert.is_true(seen.DEFLATE_DATA and seen.DEFLATE_CUT and seen.PAYLOAD and seen.whole)
+  end)
+
   it("may be as long as its limit, and not a byte longer", function()
     for _, pieces in ipairs(everyCut(bytes "f2 48 cd c9 c9 07 00")) do
       for _, room in ipairs { 1, 2, 5, 100 } do
@@ -498,6 +525,16 @@ describe("a message that is wrong", function()
     assert.equal("", inflater:next(0))
     inflater:feed(bytes "f2 48 cd c9 c9 07 00", true)
     assert.same({ nil, "SIZE" }, { inflater:next(0) }) -- here it does
+  end)
+
+  it("is judged without regard to the final block of the one before", function()
+    local inflater = deflate.inflater(shelf)
+    assert.equal("Hello", (read(inflater, bytes "f3 48 cd c9 c9 07 00")))
+    assert.same({ "Hello", "DEFLATE_CUT" }, { read(inflater, bytes "f2 48 cd c9 c9 07") })
+    inflater:clear()
+    inflater = deflate.inflater(shelf)
+    assert.equal("Hello", (read(inflater, bytes "f3 48 cd c9 c9 07 00 00")))
+    assert.same({ "", "DEFLATE_DATA" }, { read(inflater, bytes "07") })
   end)
 
   it("counts from anew for each message", function()
@@ -613,9 +650,11 @@ describe("a shelf", function()
     local out15, in15 = size { bits = 15 }
     local out9, in9 = size { bits = 9 }
     local out1 = size { bits = 9, memLevel = 1 }
+    assert.is_true(out1 <= out9 and out9 < out15)
+    assert.is_true(in15 > 32768 and in15 < 64 * 1024)
+    if deflate.zlib():find "zlib%-ng" then return end -- there some of it is always as large
     assert.is_true(out15 > 250000 and out15 < 300000)
-    assert.is_true(out1 < 20000 and out1 < out9 and out9 < out15)
-    assert.is_true(in9 < 12000 and in15 > 32768 and in15 < 60000)
+    assert.is_true(out1 < 20000 and in9 < 12000)
   end)
 
   it("gives up a large room when what was compressed is used", function()
@@ -652,7 +691,7 @@ describe("without memory", function()
 
   it("compressing says so, and works when there is some again", function()
     for _, fresh in ipairs { true, false } do
-      local allowed, done = 0, nil
+      local allowed, done = 0
       repeat
         local shelf = deflate.shelf()
         local deflater = deflate.deflater(shelf, { fresh = fresh })
@@ -691,7 +730,7 @@ describe("without memory", function()
   end)
 
   it("decompressing says so, and stays so", function()
-    local allowed, whole = 0, nil
+    local allowed, whole = 0
     repeat
       local shelf = deflate.shelf()
       local inflater = deflate.inflater(shelf)
@@ -731,7 +770,7 @@ describe("what is compressed", function()
     assert.is_true(deflate.deflater(shelf, { bits = 9, threshold = 0 }):wants(100000))
   end)
 
-  it("ends where it must, wherever in its room that is", function()
+  it("ends where it must, wherever in its room that is #slow", function()
     math.randomseed(3)
     local noise = {}
     for i = 1, 70000 do noise[i] = string.char(math.random(0, 255)) end
@@ -769,6 +808,103 @@ describe("what is compressed", function()
         assert.equal(text, (read(side[2], payload)))
       end
     end
+  end)
+end)
+
+-- --- the package websockets ---------------------------------------------------------------------------
+
+describe("a handshake with websockets #foreign", function()
+  local folder
+  local script = helper.root .. "/spec/peers/deflate_zlib.py"
+
+  local function python(what)
+    local output, status = helper.run(("%s %s %s %s"):format(helper.python(), helper.quote(script), what, helper.quote(folder)))
+    assert.equal(0, status, output)
+  end
+
+  setup(function() folder = helper.directory() end)
+  teardown(function() helper.remove(folder) end)
+
+  local function lines(name)
+    local all = {}
+    for line in helper.read(folder .. "/" .. name):gmatch "([^\n]*)\n" do all[#all + 1] = line end
+    return all
+  end
+
+  -- All that may be asked for of one side, by these names.
+  local function wishes(bits, fresh)
+    local all = {}
+    for _, most in ipairs { 9, 12, 15 } do
+      for _, takeover in ipairs { true, false } do all[#all + 1] = { [bits] = most, [fresh] = not takeover } end
+    end
+    return all
+  end
+
+  local function options()
+    local all = {}
+    for _, client in ipairs(wishes("clientMaxWindowBits", "clientNoContextTakeover")) do
+      for _, server in ipairs(wishes("serverMaxWindowBits", "serverNoContextTakeover")) do
+        local both = {}
+        for name, value in pairs(client) do both[name] = value end
+        for name, value in pairs(server) do both[name] = value end
+        all[#all + 1] = both
+      end
+    end
+    return all
+  end
+
+  it("ends as its servers say, whatever we offer", function()
+    local offered, text = options(), {}
+    for i, wish in ipairs(offered) do offered[i] = { wish, {} } end -- with the fallback
+    for _, wish in ipairs(options()) do offered[#offered + 1] = wish end
+    for i, wish in ipairs(offered) do text[i] = deflate.offer(wish) .. "\n" end
+    helper.write(folder .. "/ours", table.concat(text))
+    python "answer"
+    local results, count = lines "results", 0
+    local servers = #results // #offered
+    assert.equal(servers * #offered, #results)
+    for i, wish in ipairs(offered) do
+      for nth = 1, servers do
+        local answer, client, server = results[(i - 1) * servers + nth]:match "^(.*)|(.*)|(.*)$"
+        local where = ("%s: %s"):format(deflate.offer(wish), answer)
+        local params, err = deflate.accept(answer, wish)
+        assert.is_nil(err, where)
+        if answer == "" then
+          assert.is_false(params)
+        else
+          assert.same({ client, server }, { params.client, params.server }, where)
+          assert.equal(server, params.theirs)
+          assert.is_true(tonumber(params.ours:match "%d+") <= tonumber(client:match "%d+"))
+          assert.is_true(client:find "fresh" == nil or params.ours:find "fresh" ~= nil)
+          count = count + 1
+        end
+      end
+    end
+    assert.is_true(count > 2000, count)
+  end)
+
+  it("ends as its clients say, whatever we answer", function()
+    python "offer"
+    local offers, wanted, text = lines "offers", options(), {}
+    for _, line in ipairs(offers) do
+      for _, wish in ipairs(wanted) do text[#text + 1] = (deflate.answer(line, wish) or "") .. "\n" end
+    end
+    helper.write(folder .. "/ours", table.concat(text))
+    python "accept"
+    local results, count = lines "results", 0
+    assert.equal(#offers * #wanted, #results)
+    for i, line in ipairs(offers) do
+      for nth, wish in ipairs(wanted) do
+        local answer, client, server = results[(i - 1) * #wanted + nth]:match "^(.*)|(.*)|(.*)$"
+        local ours, params = deflate.answer(line, wish)
+        assert.equal(ours or "", answer)
+        if ours then
+          assert.same({ client, server }, { params.theirs, params.ours }, line .. ": " .. answer)
+          count = count + 1
+        end
+      end
+    end
+    assert.is_true(count > 1000, count)
   end)
 end)
 

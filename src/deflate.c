@@ -567,7 +567,7 @@ static long pour(lw_inflater *i, unsigned char *to, size_t room) {
 */
 static int ends_well(lw_inflater *i) {
   static const unsigned char tail[4] = {0x00, 0x00, 0xff, 0xff};
-  unsigned char beyond[1];
+  unsigned char beyond[4]; /* the tail itself, where it is taken for the rest of a stored block */
   size_t made;
   if (!i->used || i->at_end) return 1;
   int code = call(i, tail, sizeof tail, beyond, sizeof beyond, &made);

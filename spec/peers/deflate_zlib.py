@@ -1,13 +1,22 @@
 """What deflate_spec.lua is judged by: compressed messages made by Python's zlib and by hand, and what
 Python's zlib finds in ours. `make DIR` writes the files of cases, `check DIR` judges DIR/ours and prints
 what is wrong with it, and at the end how many messages it has read. Bytes in a file are a length
-(4 bytes, big-endian) and as many bytes; a number is 4 bytes."""
+(4 bytes, big-endian) and as many bytes; a number is 4 bytes.
 
+`offer DIR`, `answer DIR` and `accept DIR` are the package websockets in a handshake: what its client offers
+(DIR/offers), its servers' answers to the lines of DIR/ours, and what its clients say to ours. A result is a
+line `answer|how the client compresses|how the server does`, each of these like "12 fresh", or empty."""
+
+import itertools
 import os
 import random
 import struct
 import sys
 import zlib
+
+from websockets import headers
+from websockets.exceptions import NegotiationError
+from websockets.extensions import permessage_deflate
 
 TAIL = b"\x00\x00\xff\xff"
 LEVELS, MEM_LEVELS = range(10), range(1, 10)
@@ -462,4 +471,77 @@ def check(directory):
     print("read %d" % count)
 
 
-{"make": make, "check": check}[sys.argv[1]](sys.argv[2])
+# --- the handshake --------------------------------------------------------------------------
+
+NAME = permessage_deflate.ClientPerMessageDeflateFactory.name
+
+
+def clients():
+    for fresh, theirs, bits, own in itertools.product((False, True), (False, True), (None, 9, 12, 15), (None, True, 9, 11, 15)):
+        yield permessage_deflate.ClientPerMessageDeflateFactory(
+            server_no_context_takeover=fresh, client_no_context_takeover=theirs, server_max_window_bits=bits,
+            client_max_window_bits=own)
+
+
+def servers():
+    for fresh, theirs, bits, own in itertools.product((False, True), (False, True), (None, 9, 12, 15), (None, 9, 11)):
+        for require in {False, own is not None}:
+            yield permessage_deflate.ServerPerMessageDeflateFactory(
+                server_no_context_takeover=fresh, client_no_context_takeover=theirs, server_max_window_bits=bits,
+                client_max_window_bits=own, require_client_max_window_bits=require)
+
+
+def way(fresh, bits):
+    return "%d%s" % (bits, " fresh" if fresh else "")
+
+
+def answer_of(server, offers):
+    """What the first offer that this server accepts is answered with, or an empty result."""
+    for name, params in headers.parse_extension(offers):
+        try:
+            response, agreed = server.process_request_params(params, [])
+        except NegotiationError:
+            continue
+        return "%s|%s|%s" % (headers.build_extension([(name, response)]),
+                             way(agreed.remote_no_context_takeover, agreed.remote_max_window_bits),
+                             way(agreed.local_no_context_takeover, agreed.local_max_window_bits))
+    return "||"
+
+
+def accepted(client, answer):
+    if not answer:
+        return "||"
+    (_, params), = headers.parse_extension(answer)
+    agreed = client.process_response_params(params, [])
+    return "%s|%s|%s" % (answer, way(agreed.local_no_context_takeover, agreed.local_max_window_bits),
+                         way(agreed.remote_no_context_takeover, agreed.remote_max_window_bits))
+
+
+def ours(directory):
+    with open(os.path.join(directory, "ours")) as file:
+        return file.read().splitlines()
+
+
+def write(directory, name, lines):
+    with open(os.path.join(directory, name), "w") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def offer(directory):
+    write(directory, "offers", [headers.build_extension([(NAME, client.get_request_params())]) for client in clients()])
+
+
+def answer(directory):
+    """Each of our offers before each of its servers."""
+    write(directory, "results", [answer_of(server, line) for line in ours(directory) for server in servers()])
+
+
+def accept(directory):
+    """Our answers, as many in turn for each of its clients."""
+    answers, asked = ours(directory), list(clients())
+    each = len(answers) // len(asked)
+    write(directory, "results", [accepted(client, answers[nth * each + i])
+                                 for nth, client in enumerate(asked) for i in range(each)])
+
+
+{"make": make, "check": check, "offer": offer, "answer": answer, "accept": accept}[sys.argv[1]](sys.argv[2])
