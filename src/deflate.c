@@ -21,8 +21,8 @@
 /* What a shelf keeps for compressed messages, and where its growth begins. */
 #define ROOM_KEPT ((size_t)64 * 1024)
 #define ROOM_FIRST ((size_t)4 * 1024)
-/* zlib repeats the flush when it ends within six bytes of the room's end. */
-#define ROOM_SPARE ((size_t)16)
+/* A flush takes six bytes, and is repeated where it ends with the room: that is as good. */
+#define FLUSH_ROOM ((size_t)16)
 /* What one call of zlib is given and asked for; its counts are unsigned ints, ours a long. */
 #define CALL_MAX ((size_t)1 << 30)
 
@@ -424,9 +424,9 @@ void lw_deflater_done(lw_deflater *d) {
 /* Makes the room larger: twice, up to what zlib says is enough for n bytes. 0 or LW_ERR_MEMORY. */
 static int grow_room(lw_deflate_shelf *shelf, z_stream *z, size_t n) {
   size_t size = shelf->room_size ? shelf->room_size * 2 : ROOM_FIRST;
-  /* its answer is for one call that ends the stream; a flush and the spare come on top */
-  size_t enough = n < ULONG_MAX / 2 ? deflateBound(z, (unsigned long)n) + 2 * ROOM_SPARE : size;
-  if (size > enough && enough > shelf->room_size + ROOM_SPARE) size = enough;
+  /* it answers for the end of a stream instead */
+  size_t enough = n < ULONG_MAX / 2 ? deflateBound(z, (unsigned long)n) + FLUSH_ROOM : size;
+  if (size > enough && enough > shelf->room_size) size = enough;
   unsigned char *room = realloc(shelf->room, size);
   if (!room) return LW_ERR_MEMORY;
   shelf->room = room;
@@ -440,7 +440,7 @@ static int compress_all(lw_deflate_shelf *shelf, z_stream *z, const unsigned cha
   size_t left = n;
   *used = 0;
   do {
-    if (shelf->room_size - *used < ROOM_SPARE && grow_room(shelf, z, n) < 0) return LW_ERR_MEMORY;
+    if (shelf->room_size == *used && grow_room(shelf, z, n) < 0) return LW_ERR_MEMORY;
     size_t give = left < CALL_MAX ? left : CALL_MAX;
     size_t room = shelf->room_size - *used < CALL_MAX ? shelf->room_size - *used : CALL_MAX;
     z->next_in = bytes + (n - left);
