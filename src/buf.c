@@ -180,15 +180,20 @@ int lw_buf_slices(const lw_buf *buf, lw_slice *slices, int max) {
   return count;
 }
 
+/* What `left` of `before` bytes stand for: of content that was compressed, their share. */
+static size_t content_left(size_t content, size_t before, size_t left) {
+  if (content <= before) return content < left ? content : left;
+  return (size_t)((double)content * ((double)left / (double)before));
+}
+
 /* Takes n bytes from the head span; the framing goes first. */
 static void span_take(lw_buf *buf, lw_span *span, size_t n) {
+  size_t before = span->last - span->first;
+  size_t content = content_left(span->content, before, before - n);
   span->first += n;
   buf->length -= n;
-  size_t left = span->last - span->first;
-  if (span->content > left) {
-    buf->content -= span->content - left;
-    span->content = left;
-  }
+  buf->content -= span->content - content;
+  span->content = content;
 }
 
 void lw_buf_consume(lw_buf *buf, lw_pool *pool, size_t n) {

@@ -5,8 +5,9 @@
 ** large frame gets a chunk to measure, and a frame for many receivers is one chunk that
 ** all their queues refer to. An empty queue owns no chunk.
 **
-** Of each queued byte the queue knows whether it is content (what the application gave)
-** or framing: `content` is what bufferedAmount tells.
+** Of what is queued the queue knows how much is content (what the application gave) and how
+** much framing: `content` is what bufferedAmount tells. Of compressed messages there may be more
+** content than bytes.
 */
 #ifndef LW_BUF_H
 #define LW_BUF_H
@@ -43,7 +44,7 @@ typedef struct lw_pool {
 typedef struct lw_span {
   lw_chunk *chunk;
   size_t first, last; /* bytes[first, last) are still to go */
-  size_t content;     /* of those, the content */
+  size_t content;     /* of the application's bytes, what these stand for */
 } lw_span;
 
 /* Zeroed is empty. */
@@ -52,7 +53,7 @@ typedef struct lw_buf {
   lw_span one;
   unsigned head, count, capacity; /* of the ring; capacity is 0 or a power of two */
   size_t length;                  /* bytes in the queue */
-  size_t content;                 /* of those, the content */
+  size_t content;                 /* what these stand for */
 } lw_buf;
 
 /*
@@ -75,7 +76,7 @@ void lw_buf_clear(lw_buf *buf, lw_pool *pool);
 ** queue may hold a chunk, which lw_buf_consume(buf, pool, 0) or lw_buf_clear gives back.
 */
 unsigned char *lw_buf_reserve(lw_buf *buf, lw_pool *pool, size_t n);
-/* The first n bytes of what was reserved are now queued; `content` of them are content. */
+/* The first n bytes of what was reserved are now queued; they stand for `content` bytes of the application's. */
 void lw_buf_commit(lw_buf *buf, size_t n, size_t content);
 /* Copies n bytes to the tail, none of them content. 0 or LW_ERR_MEMORY. */
 int lw_buf_append(lw_buf *buf, lw_pool *pool, const void *bytes, size_t n);
@@ -92,7 +93,7 @@ int lw_buf_slices(const lw_buf *buf, lw_slice *slices, int max);
 void lw_buf_consume(lw_buf *buf, lw_pool *pool, size_t n);
 /*
 ** Content still in the queue: exact unless a span is half gone. In that one the framing
-** counts as gone first: never less than the truth, never more than the bytes queued.
+** counts as gone first: never less than the truth; and where there is more content than bytes, an equal share goes with each.
 */
 size_t lw_buf_content(const lw_buf *buf);
 

@@ -114,10 +114,13 @@ static lw_conn *new_conn(lw_hub *hub, const lw_conn_settings *settings, lw_role 
   c->seat.conn = c;
   lw_source_init(&c->source, kind, c);
   lw_session_init(&c->session, role, &c->settings.limits, &hub->loop->pool, &hub->loop->entropy);
+  if (settings->deflate && lw_upgrade_want(c->upgrade, settings->deflate) < 0) goto leave;
   join_hub(c, hub);
   c->progress = lw_loop_clock(hub->loop);
   lw_timer_set(&hub->loop->timers, &c->deadline, c->progress + settings->handshake_timeout);
   return c;
+leave:
+  lw_timer_leave(&hub->loop->timers, &c->deadline);
 fail:
   lw_upgrade_free(c->upgrade);
   free(c);
@@ -270,6 +273,10 @@ const lw_tls *lw_conn_tls(const lw_conn *c) {
 
 const char *lw_conn_through(const lw_conn *c) {
   return c->through;
+}
+
+const lw_deflate_params *lw_conn_params(const lw_conn *c) {
+  return lw_session_params(&c->session);
 }
 
 const char *lw_conn_protocol(const lw_conn *c) {
@@ -653,7 +660,9 @@ static int travel(lw_conn *c) {
 /* The handshake is done; frames that came with it go to the session. 0 or LW_ERR_MEMORY. */
 static int open_conn(lw_conn *c, lw_slice protocol) {
   lw_slice rest = lw_upgrade_rest(c->upgrade);
+  const lw_upgrade *u = c->upgrade;
   if (protocol.n > 0 && !(c->protocol = strndup((const char *)protocol.bytes, protocol.n))) return LW_ERR_MEMORY;
+  if (u->params.agreed && lw_session_extend(&c->session, &c->hub->loop->deflate, u->deflate, &u->params) < 0) return LW_ERR_MEMORY;
   lw_session_feed(&c->session, (unsigned char *)(uintptr_t)rest.bytes, rest.n);
   if (lw_session_stash(&c->session) < 0) return LW_ERR_MEMORY;
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
@@ -721,7 +730,7 @@ static void shake_hands(lw_conn *c) {
 int lw_conn_accept(lw_conn *c, lw_slice protocol, const char *headers) {
   int err;
   if (c->state != LW_CONN_ASKED || c->opened || !c->upgrade->ask.upgrade) return LW_ERR_CLOSED;
-  err = lw_handshake_switch(&c->session.out.ready, &c->hub->loop->pool, c->upgrade->ask.key, protocol, NULL, headers);
+  err = lw_upgrade_accept(c->upgrade, &c->session.out.ready, &c->hub->loop->pool, protocol, headers);
   if (err == 0) err = open_conn(c, protocol);
   if (err < 0) {
     finish(c, err);
@@ -963,16 +972,16 @@ static int too_slow(lw_conn *c, size_t n) {
   return 1;
 }
 
-int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n) {
+int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n, int compress) {
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, n)) return LW_ERR_SLOW;
-  return sent(c, lw_session_send(&c->session, opcode, bytes, n), n);
+  return sent(c, lw_session_send(&c->session, opcode, bytes, n, compress), n);
 }
 
-int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n) {
+int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n, int compressed) {
   if (c->state != LW_CONN_OPEN) return LW_ERR_CLOSED;
   if (too_slow(c, n)) return LW_ERR_SLOW;
-  return sent(c, lw_session_share(&c->session, chunk, n), n);
+  return sent(c, lw_session_share(&c->session, chunk, n, compressed), n);
 }
 
 int lw_conn_send_body(lw_conn *c, lw_opcode opcode, lw_body *body) {

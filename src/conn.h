@@ -58,6 +58,7 @@ typedef struct lw_conn_settings {
   size_t max_header_count;
   int family;
   int no_delay;
+  const lw_deflate_options *deflate; /* permessage-deflate; NULL: not. Used when a connection is made */
 } lw_conn_settings;
 
 typedef enum lw_conn_state {
@@ -165,6 +166,8 @@ int lw_conn_wants_upgrade(const lw_conn *c);
 const lw_tls *lw_conn_tls(const lw_conn *c);
 /* What the proxy it goes through is called; NULL: it goes through none. */
 const char *lw_conn_through(const lw_conn *c);
+/* What was agreed on of permessage-deflate; NULL: nothing. */
+const lw_deflate_params *lw_conn_params(const lw_conn *c);
 /* The subprotocol agreed on, "" for none. */
 const char *lw_conn_protocol(const lw_conn *c);
 /* The same for the caller to keep and to free (NULL: none); the connection forgets it. */
@@ -177,13 +180,14 @@ int lw_conn_respond(lw_conn *c, int status, const char *headers, const void *bod
 /* --- messages --- */
 
 /*
+** With `compress` it goes compressed where that was agreed on and is worth it.
 ** 1: queued, below the high-water mark. 0: queued, but wait for LW_CONN_DRAIN. LW_ERR_CLOSED:
 ** not open, nothing queued. LW_ERR_SLOW: too much is queued already, the connection has
 ** ended. LW_ERR_MEMORY: nothing queued.
 */
-int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n);
+int lw_conn_send(lw_conn *c, lw_opcode opcode, const void *bytes, size_t n, int compress);
 /* A frame of lw_session_frame with n bytes of content, shared. As lw_conn_send. */
-int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n);
+int lw_conn_share(lw_conn *c, lw_chunk *chunk, size_t n, int compressed);
 /* A message of 1 byte or more that is read while it is sent; takes the body over, also when it fails. As lw_conn_send. */
 int lw_conn_send_body(lw_conn *c, lw_opcode opcode, lw_body *body);
 int lw_conn_ping(lw_conn *c, const void *bytes, size_t n);

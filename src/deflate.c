@@ -395,6 +395,13 @@ void lw_deflate_shelf_clear(lw_deflate_shelf *shelf) {
   }
   shelf->deflating_kept = shelf->inflating_kept = 0;
   drop_room(shelf);
+  free(shelf->space);
+  shelf->space = NULL;
+}
+
+unsigned char *lw_deflate_shelf_space(lw_deflate_shelf *shelf) {
+  if (!shelf->space) shelf->space = malloc(LW_DEFLATE_SPACE);
+  return shelf->space;
 }
 
 /* ----------------------------------------------------------------- out */

@@ -89,12 +89,18 @@ typedef struct lw_deflate_context lw_deflate_context;
 typedef struct lw_deflate_shelf {
   lw_deflate_context *deflating, *inflating;
   unsigned deflating_kept, inflating_kept;
+  unsigned char *space; /* see lw_deflate_shelf_space */
   unsigned char *room; /* what was compressed last */
   size_t room_size;
   size_t held; /* bytes of zlib's, here and borrowed */
 } lw_deflate_shelf;
 
 void lw_deflate_shelf_clear(lw_deflate_shelf *shelf);
+
+#define LW_DEFLATE_SPACE ((size_t)64 * 1024)
+
+/* LW_DEFLATE_SPACE bytes for whoever needs them just now, made on first use. NULL: no memory. */
+unsigned char *lw_deflate_shelf_space(lw_deflate_shelf *shelf);
 
 /* --- out --- */
 

@@ -70,6 +70,7 @@ void lw_loop_free(lw_loop *loop) {
   if (loop->resolver) lw_resolver_free(loop->resolver);
   lw_timers_clear(&loop->timers);
   lw_pool_clear(&loop->pool);
+  lw_deflate_shelf_clear(&loop->deflate);
   free(loop->receive);
   free(loop);
 }

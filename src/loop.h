@@ -16,6 +16,7 @@
 
 #include "buf.h"
 #include "crypt.h"
+#include "deflate.h"
 #include "err.h"
 #include "poll.h"
 #include "resolve.h"
@@ -64,6 +65,7 @@ struct lw_loop {
   lw_resolver *resolver;  /* NULL until a name is looked up */
   lw_pool pool;           /* corks */
   lw_entropy entropy;     /* masking keys */
+  lw_deflate_shelf deflate; /* contexts that connections share */
   unsigned char *receive; /* LW_RECEIVE_HEAD + LW_RECEIVE_SIZE bytes; NULL until lw_loop_receive */
   int64_t now;            /* nanoseconds; read once a turn */
   uint64_t turn;          /* how many have begun */

@@ -3,6 +3,7 @@
 */
 #include "lua_check.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "lua_box.h"
@@ -10,20 +11,25 @@
 #include "lua_option.h"
 #include "utf8.h"
 
+typedef struct send_options {
+  int binary, compress;
+} send_options;
+
 /* Options of a send at `index`: "binary" or { binary =, compress = }. */
-static int wants_binary(lua_State *L, int index, const char *what) {
-  static const lw_option known[] = {{"binary", LW_OPTION_BOOLEAN, 0, 0, 0},
-                                    {"compress", LW_OPTION_ABSENT, 0, 0, 0},
+static send_options check_send(lua_State *L, int index, const char *what) {
+  static const lw_option known[] = {{"binary", LW_OPTION_BOOLEAN, offsetof(send_options, binary), 0, 0},
+                                    {"compress", LW_OPTION_BOOLEAN, offsetof(send_options, compress), 0, 0},
                                     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
-  int binary = 0;
-  if (lua_isnoneornil(L, index)) return 0;
+  send_options options = {0, 1};
+  if (lua_isnoneornil(L, index)) return options;
   if (lua_type(L, index) == LUA_TSTRING) {
-    if (strcmp(lua_tostring(L, index), "binary") == 0) return 1;
+    options.binary = strcmp(lua_tostring(L, index), "binary") == 0;
+    if (options.binary) return options;
     lw_raise(L, "TypeError", "%s: \"binary\" or a table of options expected, got \"%s\"", what,
              lua_tostring(L, index));
   }
-  lw_options_read(L, index, what, known, &binary);
-  return binary;
+  lw_options_read(L, index, what, known, &options);
+  return options;
 }
 
 /* What is no string: binary, whatever the options say. */
@@ -45,15 +51,18 @@ static void check_binary(lua_State *L, int index, const char *what, lw_data *dat
 
 void lw_check_data(lua_State *L, int index, const char *what, lw_data *data) {
   size_t n;
+  send_options options;
   memset(data, 0, sizeof *data);
   if (lua_type(L, index) != LUA_TSTRING) {
     check_binary(L, index, what, data);
-    wants_binary(L, index + 1, what);
+    data->compress = check_send(L, index + 1, what).compress;
     return;
   }
+  options = check_send(L, index + 1, what);
+  data->compress = options.compress;
   data->bytes = lua_tolstring(L, index, &n);
   data->n = n;
-  data->opcode = wants_binary(L, index + 1, what) ? LW_BINARY : LW_TEXT;
+  data->opcode = options.binary ? LW_BINARY : LW_TEXT;
   if (data->opcode == LW_TEXT && !lw_utf8_valid((const unsigned char *)data->bytes, n))
     lw_raise(L, "TypeError", "%s: the text is not UTF-8; bytes are sent with (data, \"binary\")", what);
 }
@@ -61,6 +70,10 @@ void lw_check_data(lua_State *L, int index, const char *what, lw_data *data) {
 void lw_check_shared(lua_State *L, int index, const char *what, lw_data *data) {
   lw_check_data(L, index, what, data);
   if (data->blob) lw_raise(L, "NotSupportedError", "%s: a file is sent to one socket at a time: socket:send(blob)", what);
+}
+
+lw_server_message lw_message_of(const lw_data *data) {
+  return (lw_server_message){data->opcode, data->bytes, (size_t)data->n, data->compress};
 }
 
 static unsigned check_code(lua_State *L, int index, int server_side) {

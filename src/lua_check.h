@@ -11,6 +11,7 @@
 #include "http.h"
 #include "lua_blob.h"
 #include "lua_compat.h"
+#include "server.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -20,6 +21,7 @@ typedef struct lw_data {
   const char *bytes;   /* as long as the value stays where it was; NULL: some are in files */
   uint64_t n;
   const lw_blob *blob; /* whose files; NULL: all is in memory */
+  int compress;        /* where that was agreed on */
 } lw_data;
 
 /*
@@ -29,6 +31,8 @@ typedef struct lw_data {
 void lw_check_data(lua_State *L, int index, const char *what, lw_data *data);
 /* The same for one frame to many: raises NotSupportedError for files. */
 void lw_check_shared(lua_State *L, int index, const char *what, lw_data *data);
+/* Such data for a server's sockets. */
+lw_server_message lw_message_of(const lw_data *data);
 /* Code and reason of a close at `index` and `index` + 1, checked in the standard's order. */
 unsigned lw_check_close(lua_State *L, int index, int server_side, const char **reason, size_t *n);
 /*

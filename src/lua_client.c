@@ -28,6 +28,7 @@ struct lw_trip {
   lw_proxy proxy;      /* the option, if that is the choice */
   lw_tls_context *proxy_tls;
   char *proxy_name;    /* whom its certificate must name; or NULL */
+  lw_deflate_options deflate; /* if it is wanted */
 };
 
 /* ------------------------------------------------------------------- checking */
@@ -39,7 +40,7 @@ static const lw_option client_known[] = {
     {"headers", LW_OPTION_OTHER, 0, 0, 0},
     {"origin", LW_OPTION_OTHER, 0, 0, 0},
     {"userAgent", LW_OPTION_OTHER, 0, 0, 0},
-    {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
+    {"perMessageDeflate", LW_OPTION_OTHER, 0, 0, 0},
     {"proxy", LW_OPTION_OTHER, 0, 0, 0},
     {"proxyTls", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
@@ -220,6 +221,8 @@ void lw_client_check(lua_State *L, lw_client_given *given) {
   lw_settings_default(&given->settings);
   lw_options_read(L, 4, CLASS, client_known, given);
   check_family(L, given);
+  push_option(L, 4, "perMessageDeflate");
+  if (lw_check_deflate(L, CLASS, 0, &given->deflate)) given->settings.deflate = &given->deflate;
   offer->origin = check_value(L, 4, "origin");
   offer->user_agent = check_value(L, 4, "userAgent");
   push_option(L, 4, "headers");
@@ -279,6 +282,7 @@ void lw_trip_prepare(lua_State *L, lw_trip **trip, const lw_client_given *given)
   lua_settop(L, top);
   t->proxy_tls = lw_tls_context_hold(way->proxy_tls);
   t->choice = given->choice;
+  t->deflate = given->deflate;
   keep_text(L, &t->server_name, way->server_name);
   keep_text(L, &t->path, way->path);
   keep_text(L, &t->proxy_name, way->proxy_name);
@@ -317,6 +321,7 @@ lw_conn *lw_trip_connect(lw_trip *trip, lw_hub *hub, const lw_conn *last, void *
   *err = choose_again(trip, &way);
   if (*err < 0) return NULL;
   settings.handshake_timeout = left > 0 ? left : 0;
+  if (settings.deflate) settings.deflate = &trip->deflate;
   if (!redirect->crossed) way.server_name = trip->server_name; /* of others, the certificate must name the host */
   return lw_conn_connect(hub, &settings, &redirect->offer, &way, LW_KIND_SOCKET, owner, err);
 }

@@ -23,6 +23,7 @@ typedef struct lw_client_given {
   int family;
   int redirects;
   lw_proxy_choice choice;
+  lw_deflate_options deflate; /* where the settings point to, if at all */
   lw_handshake_offer offer;
   lw_conn_way way;
 } lw_client_given;

@@ -46,6 +46,7 @@ typedef struct server_options {
   int port, backlog, reuse_port;
   size_t max_connections;
   lw_heartbeat_settings heartbeat;
+  lw_deflate_options deflate;
 } server_options;
 
 static const lw_option known[] = {
@@ -63,7 +64,7 @@ static const lw_option known[] = {
     {"trustProxy", LW_OPTION_OTHER, 0, 0, 0},
     {"protocols", LW_OPTION_OTHER, 0, 0, 0},
     {"tls", LW_OPTION_OTHER, 0, 0, 0},
-    {"perMessageDeflate", LW_OPTION_ABSENT, 0, 0, 0},
+    {"perMessageDeflate", LW_OPTION_OTHER, 0, 0, 0},
     {"heartbeat", LW_OPTION_OTHER, 0, 0, 0},
     {NULL, LW_OPTION_OTHER, 0, 0, 0}};
 
@@ -230,6 +231,8 @@ static int server_new(lua_State *L) {
   default_settings(&values);
   lw_options_read(L, 2, CLASS, known, &values);
   read_heartbeat(L, &values);
+  lua_getfield(L, 2, "perMessageDeflate");
+  if (lw_check_deflate(L, CLASS, 1, &values.deflate)) values.settings.deflate = &values.deflate;
   memset(&options, 0, sizeof options);
   options.settings = values.settings;
   options.max_connections = values.max_connections;
@@ -372,6 +375,7 @@ static int server_publish(lua_State *L) {
   server_box *s = check_server(L);
   size_t topic_n;
   lw_data data;
+  lw_server_message message;
   const char *topic;
   lw_host_check(L);
   if (lua_type(L, 2) != LUA_TSTRING)
@@ -379,18 +383,20 @@ static int server_publish(lua_State *L) {
   topic = lua_tolstring(L, 2, &topic_n);
   lw_check_shared(L, 3, "publish", &data);
   if (!s->server) return push_count(L, "publish", 0);
-  return push_count(L, "publish",
-                    lw_server_publish(s->server, NULL, topic, topic_n, data.opcode, data.bytes, (size_t)data.n));
+  message = lw_message_of(&data);
+  return push_count(L, "publish", lw_server_publish(s->server, NULL, topic, topic_n, &message));
 }
 
 /* server:broadcast(data [, "binary"]) */
 static int server_broadcast(lua_State *L) {
   server_box *s = check_server(L);
   lw_data data;
+  lw_server_message message;
   lw_host_check(L);
   lw_check_shared(L, 2, "broadcast", &data);
   if (!s->server) return push_count(L, "broadcast", 0);
-  return push_count(L, "broadcast", lw_server_broadcast(s->server, data.opcode, data.bytes, (size_t)data.n));
+  message = lw_message_of(&data);
+  return push_count(L, "broadcast", lw_server_broadcast(s->server, &message));
 }
 
 /* server:close([code [, reason]]) */

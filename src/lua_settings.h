@@ -25,6 +25,11 @@
 
 /* As a client has them (API, "WebSocket"). */
 void lw_settings_default(lw_conn_settings *settings);
+/*
+** The option `perMessageDeflate` on top of the stack, of a client or a server; popped. 1: it is wanted,
+** as `options` says; 0: not. Raises TypeError.
+*/
+int lw_check_deflate(lua_State *L, const char *what, int server, lw_deflate_options *options);
 
 #pragma GCC visibility pop
 #endif

@@ -26,6 +26,7 @@ typedef struct socket_box {
   lw_lua_socket socket;
   lua_Integer written, sent; /* of a connection that has ended */
   char *protocol; /* of a connection that has ended; NULL: none */
+  lw_deflate_params params; /* of a connection that has ended */
   lw_trip *trip;         /* client with followRedirects, else NULL */
   int unfollowed;        /* why the last redirect was not followed, or 0 */
   unsigned char opened;
@@ -198,6 +199,14 @@ static int get_protocol(lua_State *L, const socket_box *s) {
   return 1;
 }
 
+static int get_extensions(lua_State *L, const socket_box *s) {
+  const lw_deflate_params *params = s->socket.conn ? lw_conn_params(s->socket.conn) : &s->params;
+  char text[LW_DEFLATE_TEXT] = "";
+  if (params) lw_deflate_name(text, params);
+  lua_pushstring(L, text);
+  return 1;
+}
+
 static uint64_t buffered(const lw_lua_socket *s) {
   return s->unsent + (s->conn ? lw_conn_buffered(s->conn) : 0);
 }
@@ -209,7 +218,7 @@ static int get_member(lua_State *L, socket_box *s, int member) {
     case GET_URL: return get_url(L, s);
     case GET_STATE: lua_pushinteger(L, ready_state(&s->socket)); return 1;
     case GET_PROTOCOL: return get_protocol(L, s);
-    case GET_EXTENSIONS: lua_pushliteral(L, ""); return 1;
+    case GET_EXTENSIONS: return get_extensions(L, s);
     case GET_BUFFERED: lua_pushinteger(L, (lua_Integer)buffered(&s->socket)); return 1;
     case GET_BINARY_TYPE: lua_pushstring(L, binary_types[s->socket.binary_type]); return 1;
     case GET_RECEIVED: return push_time(L, s->socket.conn ? lw_conn_received(s->socket.conn) : s->socket.received);
@@ -329,7 +338,7 @@ static int sent(lua_State *L, lw_lua_socket *s, const char *what, int result, ui
 static int send_data(lua_State *L, socket_box *s, const lw_data *data) {
   lw_conn *conn = s->socket.conn;
   if (!conn || lw_conn_where(conn) != LW_CONN_OPEN) return LW_ERR_CLOSED;
-  if (!data->blob) return lw_conn_send(conn, data->opcode, data->bytes, (size_t)data->n);
+  if (!data->blob) return lw_conn_send(conn, data->opcode, data->bytes, (size_t)data->n, data->compress);
   return lw_conn_send_body(conn, data->opcode, lw_blob_body(L, data->blob, "send"));
 }
 
@@ -467,11 +476,13 @@ static int socket_publish(lua_State *L) {
   lw_conn *conn;
   size_t topic_n;
   lw_data data;
+  lw_server_message message;
   const char *topic = check_topic(L, "publish", &conn, &topic_n);
   long count = 0;
   lw_check_shared(L, 3, "publish", &data);
+  message = lw_message_of(&data);
   if (conn && lw_conn_seat(conn)->server)
-    count = lw_server_publish(lw_conn_seat(conn)->server, conn, topic, topic_n, data.opcode, data.bytes, (size_t)data.n);
+    count = lw_server_publish(lw_conn_seat(conn)->server, conn, topic, topic_n, &message);
   if (count < 0) lw_raise_err(L, "publish", (int)count);
   lua_pushinteger(L, count);
   return 1;
@@ -700,6 +711,7 @@ void lw_socket_end(lua_State *L, lw_conn *conn) {
   socket_box *s = lw_conn_owner(conn);
   if (s) {
     s->protocol = lw_conn_take_protocol(conn);
+    if (lw_conn_params(conn)) s->params = *lw_conn_params(conn);
     s->socket.unsent += lw_conn_unsent(conn);
     s->socket.received = lw_conn_received(conn);
     s->written = (lua_Integer)lw_conn_written(conn);

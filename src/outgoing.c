@@ -185,7 +185,8 @@ uint64_t lw_outgoing_awaited(const lw_outgoing *o) {
 }
 
 size_t lw_outgoing_framing(const lw_outgoing *o) {
-  return o->ready.length + (o->first ? o->first->between.length : 0) + waiting(o) - lw_outgoing_held(o);
+  size_t bytes = o->ready.length + (o->first ? o->first->between.length : 0) + waiting(o), held = lw_outgoing_held(o);
+  return bytes > held ? bytes - held : 0; /* of what is compressed there may be more content than bytes */
 }
 
 uint64_t lw_outgoing_end(const lw_outgoing *o) {

@@ -42,6 +42,7 @@ struct lw_server {
   lw_heartbeat heartbeat;
   lw_address address;
   lw_conn_settings settings;
+  lw_deflate_options deflate; /* if the settings have it */
   size_t max_connections;
   int conn_kind;
   char *path;     /* of a Unix socket, to be removed */
@@ -99,6 +100,10 @@ fail:
 
 static int copy_options(lw_server *server, const lw_server_options *options) {
   server->settings = options->settings;
+  if (options->settings.deflate) {
+    server->deflate = *options->settings.deflate;
+    server->settings.deflate = &server->deflate;
+  }
   server->tls = lw_tls_context_hold(options->tls);
   server->max_connections = options->max_connections;
   if (options->listen.path && !(server->path = strdup(options->listen.path))) return LW_ERR_MEMORY;
@@ -566,35 +571,61 @@ int lw_server_subscribed(lw_conn *c, const void *name, size_t n) {
   return subscribed(c, name, n) != NULL;
 }
 
-/* One frame on its way to many. */
+/*
+** One message on its way to many: framed once as it is, and once compressed for each size of
+** window that receivers have (on its own, so that all who have that much can read it).
+*/
 typedef struct cast {
-  lw_chunk *chunk; /* made when the first receiver is found */
-  lw_opcode opcode;
-  const void *bytes;
-  size_t n;
+  lw_server_message message;
+  lw_chunk *chunks[LW_DEFLATE_BITS_MAX + 1]; /* by bits of the window, made for the first who has it; 0: as it is */
   long count;
 } cast;
 
+/* The frame as it is, or with a window of so many bits. NULL: no memory. */
+static lw_chunk *new_chunk(lw_server *server, const lw_server_message *m, unsigned bits) {
+  lw_loop *loop = server->hub->loop;
+  lw_deflate_way way = {(unsigned char)bits, 1};
+  lw_deflater deflater;
+  lw_slice payload;
+  lw_chunk *chunk = NULL;
+  if (bits == 0) return lw_session_frame(&loop->pool, &server->settings.limits, m->opcode, 0, m->bytes, m->n);
+  lw_deflater_init(&deflater, &loop->deflate, server->settings.deflate, way);
+  if (lw_deflater_message(&deflater, m->bytes, m->n, &payload) == 0) {
+    chunk = lw_session_frame(&loop->pool, &server->settings.limits, m->opcode, 1, payload.bytes, payload.n);
+    lw_deflater_done(&deflater);
+  }
+  lw_deflater_clear(&deflater);
+  return chunk;
+}
+
+/* The bits with which a receiver gets it; 0: as it is. */
+static unsigned bits_for(lw_server *server, const lw_server_message *m, const lw_conn *c) {
+  const lw_deflate_params *params = lw_conn_params(c);
+  if (!params || !m->compress || m->n < server->settings.deflate->threshold) return 0;
+  return params->ours.bits;
+}
+
 /* 0 or LW_ERR_MEMORY (of the frame itself; a receiver that cannot take it is not counted). */
 static int cast_to(lw_server *server, cast *frame, lw_conn *c) {
+  unsigned bits;
+  lw_chunk **chunk;
   if (lw_conn_where(c) != LW_CONN_OPEN) return 0;
-  if (!frame->chunk) {
-    frame->chunk = lw_session_frame(&server->hub->loop->pool, &server->settings.limits, frame->opcode,
-                                    frame->bytes, frame->n);
-    if (!frame->chunk) return LW_ERR_MEMORY;
-  }
-  if (lw_conn_share(c, frame->chunk, frame->n) >= 0) frame->count++;
+  bits = bits_for(server, &frame->message, c);
+  chunk = &frame->chunks[bits];
+  if (!*chunk && !(*chunk = new_chunk(server, &frame->message, bits))) return LW_ERR_MEMORY;
+  if (lw_conn_share(c, *chunk, frame->message.n, bits > 0) >= 0) frame->count++;
   return 0;
 }
 
 static long end_cast(lw_server *server, cast *frame, int err) {
-  lw_chunk_release(&server->hub->loop->pool, frame->chunk);
+  for (size_t i = 0; i < sizeof frame->chunks / sizeof *frame->chunks; i++)
+    lw_chunk_release(&server->hub->loop->pool, frame->chunks[i]);
   return err < 0 ? err : frame->count;
 }
 
 long lw_server_publish(lw_server *server, const lw_conn *except, const void *name, size_t name_n,
-                       lw_opcode opcode, const void *bytes, size_t n) {
-  cast frame = {.opcode = opcode, .bytes = bytes, .n = n};
+                       const lw_server_message *message) {
+  cast frame = {.message = *message};
   topic *t = server->hub ? known_topic(server, name, name_n) : NULL;
   int err = 0;
   if (!t) return 0;
@@ -603,8 +634,8 @@ long lw_server_publish(lw_server *server, const lw_conn *except, const void *nam
   return end_cast(server, &frame, err);
 }
 
-long lw_server_broadcast(lw_server *server, lw_opcode opcode, const void *bytes, size_t n) {
-  cast frame = {.opcode = opcode, .bytes = bytes, .n = n};
+long lw_server_broadcast(lw_server *server, const lw_server_message *message) {
+  cast frame = {.message = *message};
   int err = 0;
   if (!server->hub) return 0;
   for (lw_seat *seat = after(server, &server->seats); seat && err == 0; seat = after(server, seat))

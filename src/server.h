@@ -93,14 +93,21 @@ void lw_server_close(lw_server *server, unsigned code, const void *reason, size_
 int lw_server_subscribe(lw_conn *c, const void *topic, size_t n);
 void lw_server_unsubscribe(lw_conn *c, const void *topic, size_t n);
 int lw_server_subscribed(lw_conn *c, const void *topic, size_t n);
+typedef struct lw_server_message {
+  lw_opcode opcode;
+  const void *bytes;
+  size_t n;
+  int compress; /* for those with whom that was agreed on, if it is worth it */
+} lw_server_message;
+
 /*
-** Queues one frame for every open connection that has subscribed, but for `except` (or
-** NULL). Returns for how many, or LW_ERR_MEMORY.
+** Queues a message, framed once, for every open connection that has subscribed, but for
+** `except` (or NULL). Returns for how many, or LW_ERR_MEMORY.
 */
 long lw_server_publish(lw_server *server, const lw_conn *except, const void *topic, size_t topic_n,
-                       lw_opcode opcode, const void *bytes, size_t n);
+                       const lw_server_message *message);
 /* The same for every open connection. */
-long lw_server_broadcast(lw_server *server, lw_opcode opcode, const void *bytes, size_t n);
+long lw_server_broadcast(lw_server *server, const lw_server_message *message);
 
 #pragma GCC visibility pop
 #endif

@@ -15,6 +15,18 @@
 /* Of a long message, a fragment: what one read of a file and one write are worth. */
 #define FRAGMENT ((size_t)64 * 1024)
 
+/* A compressed message's first room. */
+#define SWOLLEN_FIRST 4096
+
+#define RSV1 4
+
+struct lw_codec {
+  lw_deflate_params params;
+  lw_deflate_options options;
+  lw_deflater out;
+  lw_inflater in;
+};
+
 void lw_session_init(lw_session *s, lw_role role, const lw_limits *limits, lw_pool *pool,
                      lw_entropy *entropy) {
   memset(s, 0, sizeof *s);
@@ -37,10 +49,35 @@ static void drop_message(lw_session *s) {
   s->message_used = s->message_capacity = 0;
 }
 
+static void drop_codec(lw_session *s) {
+  if (!s->codec) return;
+  lw_deflater_clear(&s->codec->out);
+  lw_inflater_clear(&s->codec->in);
+  free(s->codec);
+  s->codec = NULL;
+}
+
 void lw_session_clear(lw_session *s) {
   drop_input(s);
   drop_message(s);
+  drop_codec(s);
   lw_outgoing_clear(&s->out, s->pool);
+}
+
+int lw_session_extend(lw_session *s, lw_deflate_shelf *shelf, const lw_deflate_options *options,
+                      const lw_deflate_params *params) {
+  lw_codec *codec = malloc(sizeof *codec);
+  if (!codec) return LW_ERR_MEMORY;
+  codec->params = *params;
+  codec->options = *options;
+  lw_deflater_init(&codec->out, shelf, &codec->options, params->ours);
+  lw_inflater_init(&codec->in, shelf, params->theirs, s->limits->max_payload);
+  s->codec = codec;
+  return 0;
+}
+
+const lw_deflate_params *lw_session_params(const lw_session *s) {
+  return s->codec ? &s->codec->params : NULL;
 }
 
 /* ------------------------------------------------------------------ out */
@@ -63,9 +100,9 @@ static size_t frame_count(const lw_limits *limits, size_t n) {
 
 /*
 ** Writes a message as `frames` frames, their headers carrying the keys given (NULL: not
-** masked). Returns the bytes written.
+** masked), the first one these reserved bits. Returns the bytes written.
 */
-static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode opcode,
+static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode opcode, unsigned rsv,
                           size_t frames, unsigned char (*keys)[4], const unsigned char *bytes,
                           size_t n) {
   unsigned char *start = at;
@@ -74,6 +111,7 @@ static size_t put_message(unsigned char *at, const lw_limits *limits, lw_opcode 
     size_t piece = last ? n : (size_t)limits->fragment_size;
     lw_frame frame = {.length = piece, .fin = (unsigned char)last, .masked = keys != NULL};
     frame.opcode = (unsigned char)(i == 0 ? opcode : LW_CONTINUATION);
+    frame.rsv = (unsigned char)(i == 0 ? rsv : 0);
     if (keys) memcpy(frame.key, keys[i], 4);
     at += put_frame(at, &frame, bytes);
     bytes += piece;
@@ -96,7 +134,9 @@ static int take_keys(lw_session *s, unsigned char (*keys)[4], size_t count) {
   return 0;
 }
 
-int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
+/* Queues a payload that stands for `content` bytes. */
+static int queue_message(lw_session *s, lw_opcode opcode, unsigned rsv, const void *bytes, size_t n,
+                         size_t content) {
   unsigned char one[1][4];
   unsigned char(*keys)[4] = NULL, (*many)[4] = NULL;
   size_t frames = frame_count(s->limits, n);
@@ -105,7 +145,6 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
   unsigned char *at;
   int err = 0;
 
-  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
   if (room == 0) return LW_ERR_MEMORY;
   if (s->role == LW_CLIENT) {
     if (frames > 1 && !(many = calloc(frames, 4))) return LW_ERR_MEMORY;
@@ -114,23 +153,39 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
   }
   if (err == 0 && !(at = lw_buf_reserve(out, s->pool, room))) err = LW_ERR_MEMORY;
   if (err == 0)
-    lw_buf_commit(out, put_message(at, s->limits, opcode, frames, keys, bytes, n), n);
+    lw_buf_commit(out, put_message(at, s->limits, opcode, rsv, frames, keys, bytes, n), content);
   free(many);
   return err;
 }
 
-lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode,
+int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n, int compress) {
+  lw_slice payload;
+  int err;
+  if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  if (!compress || !s->codec || !lw_deflater_wants(&s->codec->out, n) ||
+      lw_deflater_message(&s->codec->out, bytes, n, &payload) < 0) /* no memory for that: plain */
+    return queue_message(s, opcode, 0, bytes, n, n);
+  err = queue_message(s, opcode, RSV1, payload.bytes, payload.n, n);
+  if (err < 0) lw_deflater_forget(&s->codec->out); /* the peer will not have seen it */
+  lw_deflater_done(&s->codec->out);
+  return err;
+}
+
+lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode, int compressed,
                            const void *bytes, size_t n) {
   size_t frames = frame_count(limits, n);
   size_t room = message_room(n, frames);
   lw_chunk *chunk = room ? lw_chunk_new(pool, room) : NULL;
-  if (chunk) chunk->used = put_message(chunk->bytes, limits, opcode, frames, NULL, bytes, n);
+  if (chunk) chunk->used = put_message(chunk->bytes, limits, opcode, compressed ? RSV1 : 0, frames, NULL, bytes, n);
   return chunk;
 }
 
-int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n) {
+int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n, int compressed) {
+  int err;
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
-  return lw_buf_share(lw_outgoing_tail(&s->out), chunk, n);
+  err = lw_buf_share(lw_outgoing_tail(&s->out), chunk, n);
+  if (err == 0 && compressed) lw_deflater_forget(&s->codec->out); /* the peer knows more than our context */
+  return err;
 }
 
 int lw_session_begin(lw_session *s, lw_opcode opcode, uint64_t n) {
@@ -300,9 +355,15 @@ static int fail(lw_session *s, int err, lw_event *event) {
   return 1;
 }
 
+/* RSV1 says that a message is compressed, on its first frame (RFC 7692, 6); the others have no meaning. */
+static int has_wrong_rsv(const lw_session *s, const lw_frame *frame) {
+  int begins = frame->opcode == LW_TEXT || frame->opcode == LW_BINARY;
+  return frame->rsv != 0 && !(frame->rsv == RSV1 && s->codec && begins);
+}
+
 /* What the first two bytes of a frame already show, beyond what frame.c refuses. */
 static int check_start(const lw_session *s, const lw_frame *frame) {
-  if (frame->rsv) return LW_ERR_RSV;
+  if (has_wrong_rsv(s, frame)) return LW_ERR_RSV;
   if (s->role == LW_SERVER && !frame->masked) return LW_ERR_UNMASKED;
   if (s->role == LW_CLIENT && frame->masked) return LW_ERR_MASKED;
   if (frame->opcode >= LW_CLOSE) return 0;
@@ -310,12 +371,20 @@ static int check_start(const lw_session *s, const lw_frame *frame) {
   return s->in_message ? LW_ERR_INTERLEAVED : 0;
 }
 
+/*
+** How long a message may be in frames. What cannot be compressed grows by an eighth at most (a
+** fixed code's nine bits for a byte), and by what its blocks' heads take.
+*/
+static uint64_t most_in_frames(const lw_session *s) {
+  uint64_t most = s->limits->max_payload, more = most / 8 + 1024;
+  return s->compressed && most < UINT64_MAX - more ? most + more : most;
+}
+
 /* The limits, before any memory is taken for the payload. */
 static int check_size(const lw_session *s, const lw_frame *frame) {
-  uint64_t before = s->message_used;
+  uint64_t before = s->compressed ? s->squeezed : s->message_used, most = most_in_frames(s);
   if (s->fragments > s->limits->max_fragments) return LW_ERR_FRAGMENTS;
-  if (frame->length > s->limits->max_payload || before > s->limits->max_payload - frame->length)
-    return LW_ERR_PAYLOAD;
+  if (frame->length > most || before > most - frame->length) return LW_ERR_PAYLOAD;
   return 0;
 }
 
@@ -361,6 +430,8 @@ static int open_frame(lw_session *s) {
   if (frame->opcode >= LW_CLOSE) return 0;
   if (frame->opcode != LW_CONTINUATION) {
     s->in_message = frame->opcode;
+    s->compressed = frame->rsv == RSV1;
+    s->squeezed = 0;
     s->fragments = 0;
     s->utf8 = LW_UTF8_ACCEPT;
   }
@@ -427,6 +498,80 @@ static int skip_data(lw_session *s) {
   return 0;
 }
 
+/* Room for more of a compressed message: doubles with what has come out, up to the limit. */
+static int grow_swollen(lw_session *s) {
+  size_t capacity = s->message_capacity ? s->message_capacity * 2 : SWOLLEN_FIRST;
+  unsigned char *grown;
+  if (s->message_used < s->message_capacity) return 0;
+  if (capacity > s->limits->max_payload) capacity = (size_t)s->limits->max_payload;
+  if (capacity <= s->message_capacity) return 0; /* all that may come has come: whether it was all, will be seen */
+  if (!(grown = realloc(s->message, capacity))) return LW_ERR_MEMORY;
+  s->message = grown;
+  s->message_capacity = capacity;
+  return 0;
+}
+
+/* n bytes that came out of a compressed message: still UTF-8, if it is a text? */
+static int check_swollen(lw_session *s, const unsigned char *bytes, size_t n) {
+  if (s->in_message == LW_TEXT) s->utf8 = lw_utf8_feed(s->utf8, bytes, n);
+  return s->utf8 == LW_UTF8_REJECT ? LW_ERR_UTF8 : 0;
+}
+
+/* All that comes out of what was fed, behind what came before. 0 or a negative lw_err. */
+static int swell(lw_session *s) {
+  for (;;) {
+    long got;
+    int err = grow_swollen(s);
+    if (err < 0) return err;
+    got = lw_inflater_next(&s->codec->in, s->message + s->message_used, s->message_capacity - s->message_used);
+    if (got <= 0) return (int)got;
+    if ((err = check_swollen(s, s->message + s->message_used, (size_t)got)) < 0) return err;
+    s->message_used += (size_t)got;
+  }
+}
+
+/* A message that comes whole needs no memory of its own, unless it is long. 1 if it was `n` bytes at `*bytes`. */
+static int swell_at_once(lw_session *s, const unsigned char **bytes, size_t *n) {
+  unsigned char *space = lw_deflate_shelf_space(s->codec->in.shelf);
+  long got = 0;
+  int err;
+  *bytes = space;
+  *n = 0;
+  if (!space) return LW_ERR_MEMORY;
+  while (*n < LW_DEFLATE_SPACE && (got = lw_inflater_next(&s->codec->in, space + *n, LW_DEFLATE_SPACE - *n)) > 0) {
+    if ((err = check_swollen(s, space + *n, (size_t)got)) < 0) return err;
+    *n += (size_t)got;
+  }
+  if (got <= 0) return got < 0 ? (int)got : 1;
+  drop_message(s);
+  if (!(s->message = malloc(*n))) return LW_ERR_MEMORY; /* longer, it may be */
+  memcpy(s->message, space, *n);
+  s->message_used = s->message_capacity = *n;
+  return 0;
+}
+
+/* Payload of a compressed message's frame: as read_data. */
+static int read_squeezed(lw_session *s, lw_event *event) {
+  size_t here = (size_t)(s->end - s->in);
+  size_t n = here < s->left ? here : (size_t)s->left;
+  unsigned char *bytes = s->in;
+  int first = s->squeezed == 0, last, err = 0;
+  const unsigned char *whole = NULL;
+  size_t swollen = 0;
+  s->in += n;
+  unmask(s, bytes, n);
+  s->squeezed += n;
+  last = s->left == 0 && s->frame.fin;
+  lw_inflater_feed(&s->codec->in, bytes, n, last);
+  if (first && last) err = swell_at_once(s, &whole, &swollen);
+  if (err == 0) err = swell(s);
+  if (err < 0 || s->left > 0) return err;
+  if (last && s->utf8 != LW_UTF8_ACCEPT) return LW_ERR_UTF8;
+  if (err > 0) return end_data(s, event, whole, swollen);
+  s->delivered = s->frame.fin;
+  return end_data(s, event, s->message, s->message_used);
+}
+
 /* Payload of a data frame: 1 with an event, 0 to go on, or a negative lw_err. */
 static int read_data(lw_session *s, lw_event *event) {
   size_t here = (size_t)(s->end - s->in);
@@ -436,6 +581,7 @@ static int read_data(lw_session *s, lw_event *event) {
   int err;
 
   if (s->state != LW_SESSION_OPEN) return skip_data(s);
+  if (s->compressed) return read_squeezed(s, event);
   if (!whole && n > 0 && grow_message(s, n) < 0) return LW_ERR_MEMORY;
   s->in += n;
   unmask(s, bytes, n);
@@ -529,7 +675,7 @@ unsigned char *lw_session_space(lw_session *s, size_t least, size_t most, size_t
   size_t room;
   if (s->state != LW_SESSION_OPEN || s->frame.opcode >= LW_CLOSE) return NULL;
   /* `left` is 0 between frames; in a frame's first bytes a short message may yet come whole */
-  if (s->in < s->end || s->left < least || s->message_used == 0) return NULL;
+  if (s->in < s->end || s->left < least || s->message_used == 0 || s->compressed) return NULL;
   if (grow_message(s, least < most ? least : most) < 0) return NULL;
   room = s->message_capacity - s->message_used;
   if (room > s->left) room = (size_t)s->left;

@@ -14,6 +14,7 @@
 
 #include "buf.h"
 #include "crypt.h"
+#include "deflate.h"
 #include "err.h"
 #include "frame.h"
 #include "outgoing.h"
@@ -49,9 +50,11 @@ typedef struct lw_event {
   int binary;
   int code;
   int error;
-  const unsigned char *bytes; /* until the next call of lw_session_next, _stash or _clear */
+  const unsigned char *bytes; /* until the next call of lw_session_next (of any session of the loop), _stash or _clear */
   size_t n;
 } lw_event;
+
+typedef struct lw_codec lw_codec; /* permessage-deflate, where that was agreed */
 
 /*
 ** Everything here is the session's own; owners embed it and use the functions below. What
@@ -70,6 +73,7 @@ typedef struct lw_session {
   unsigned char header_used;
   unsigned char in_frame;   /* the header is known, payload is awaited */
   unsigned char in_message; /* LW_TEXT or LW_BINARY while fragments are awaited, else 0 */
+  unsigned char compressed; /* ... of a message that is */
   unsigned char delivered;  /* the last event was the message in `message` */
   unsigned char control_used;
   unsigned char pong_due;    /* a ping awaits its answer */
@@ -82,6 +86,8 @@ typedef struct lw_session {
   lw_outgoing out;
   uint64_t pong_end; /* where in the stream the last queued pong ends */
 
+  lw_codec *codec;    /* NULL: none */
+  uint64_t squeezed;  /* of a compressed message so far: its bytes in frames */
   uint64_t fragments; /* of the message so far */
   unsigned char *message; /* of a message that did not come in one piece */
   size_t message_used, message_capacity;
@@ -96,6 +102,14 @@ typedef struct lw_session {
 void lw_session_init(lw_session *s, lw_role role, const lw_limits *limits, lw_pool *pool,
                      lw_entropy *entropy);
 void lw_session_clear(lw_session *s);
+/*
+** permessage-deflate was agreed on (RFC 7692), before the first frame. The options are copied, the
+** shelf must outlive the session. 0 or LW_ERR_MEMORY.
+*/
+int lw_session_extend(lw_session *s, lw_deflate_shelf *shelf, const lw_deflate_options *options,
+                      const lw_deflate_params *params);
+/* What was agreed on; NULL: nothing. */
+const lw_deflate_params *lw_session_params(const lw_session *s);
 
 /* --- in --- */
 
@@ -128,15 +142,22 @@ int lw_session_between(const lw_session *s);
 
 /*
 ** Queues one message (opcode LW_TEXT, which the caller knows to be UTF-8, or LW_BINARY),
-** in fragments if it is longer than fragment_size. 0, LW_ERR_CLOSED unless the session is
-** open, LW_ERR_MEMORY, LW_ERR_RANDOM; on failure nothing is queued.
+** in fragments if it is longer than fragment_size. With `compress` it is compressed where that
+** was agreed and is worth it. 0, LW_ERR_CLOSED unless the session is open, LW_ERR_MEMORY,
+** LW_ERR_RANDOM; on failure nothing is queued.
 */
-int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n);
-/* A server's message, framed once for many sessions; the caller's reference. NULL: no memory. */
-lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode,
+int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n, int compress);
+/*
+** A server's message, framed once for many sessions; the caller's reference. `compressed`: the
+** bytes are the payload that lw_deflater_message made. NULL: no memory.
+*/
+lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opcode, int compressed,
                            const void *bytes, size_t n);
-/* Queues such a chunk, n bytes of content, by reference. As lw_session_send. */
-int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n);
+/*
+** Queues such a chunk, n bytes of content, by reference. A compressed one only where that was
+** agreed, with a window of at least its bits. As lw_session_send.
+*/
+int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n, int compressed);
 /*
 ** Queues a message of n (1 or more) bytes whose payload comes while it is sent, in fragments. As lw_session_send.
 ** While lw_session_wants tells a number, lw_session_room has room for just so many bytes (NULL: no

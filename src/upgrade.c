@@ -18,14 +18,27 @@ lw_upgrade *lw_upgrade_new(int server, size_t max_size, size_t max_fields) {
 void lw_upgrade_free(lw_upgrade *u) {
   if (!u) return;
   free(u->protocols);
+  free(u->deflate);
   free(u->bytes);
   free(u->head.fields);
   free(u);
 }
 
+int lw_upgrade_want(lw_upgrade *u, const lw_deflate_options *options) {
+  if (!(u->deflate = malloc(sizeof *u->deflate))) return LW_ERR_MEMORY;
+  *u->deflate = *options;
+  return 0;
+}
+
 int lw_upgrade_ask(lw_upgrade *u, lw_buf *out, lw_pool *pool, lw_entropy *entropy,
-                   const lw_handshake_offer *offer) {
+                   const lw_handshake_offer *given) {
+  lw_handshake_offer with = *given, *offer = &with;
+  char extensions[LW_DEFLATE_OFFER];
   int err;
+  if (u->deflate) {
+    lw_deflate_offer(extensions, u->deflate);
+    with.extensions = extensions;
+  }
   if (offer->protocols && !(u->protocols = strdup(offer->protocols))) return LW_ERR_MEMORY;
   if ((err = lw_handshake_key(u->key, entropy)) < 0) return err;
   return lw_handshake_request(out, pool, offer, u->key);
@@ -114,7 +127,7 @@ static int judge_response(lw_upgrade *u) {
   lw_handshake_offer offer = {.protocols = u->protocols};
   lw_slice extensions;
   int err = lw_handshake_response(&u->head, &offer, u->key, &u->protocol, &extensions);
-  if (err == 0 && extensions.n > 0) err = LW_ERR_EXTENSION; /* none is offered yet */
+  if (err == 0) err = lw_deflate_accept(&u->params, extensions, u->deflate);
   if (err != LW_ERR_STATUS) return err;
   u->refused = 1;
   u->page_size = page_size(&u->head);
@@ -130,6 +143,19 @@ int lw_upgrade_feed(lw_upgrade *u, const unsigned char *bytes, size_t n) {
   if (got <= 0) return got;
   got = u->server ? lw_handshake_judge(&u->head, &u->ask) : judge_response(u);
   return got < 0 ? got : 1;
+}
+
+/* The first line with an offer that can be met says what is agreed on. */
+static const char *agree(lw_upgrade *u, char text[LW_DEFLATE_TEXT]) {
+  const lw_http_field *field;
+  for (size_t nth = 0; u->deflate && (field = lw_http_field_at(&u->head, "Sec-WebSocket-Extensions", nth)); nth++)
+    if (lw_deflate_answer(text, &u->params, field->value, u->deflate)) return text;
+  return NULL;
+}
+
+int lw_upgrade_accept(lw_upgrade *u, lw_buf *out, lw_pool *pool, lw_slice protocol, const char *headers) {
+  char text[LW_DEFLATE_TEXT];
+  return lw_handshake_switch(out, pool, u->ask.key, protocol, agree(u, text), headers);
 }
 
 lw_slice lw_upgrade_rest(const lw_upgrade *u) {

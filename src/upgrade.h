@@ -11,6 +11,7 @@
 
 #include "buf.h"
 #include "crypt.h"
+#include "deflate.h"
 #include "err.h"
 #include "handshake.h"
 #include "http.h"
@@ -23,6 +24,7 @@ typedef struct lw_upgrade {
   int server;
   size_t max_size, max_fields;
   char *protocols; /* client: what was offered, or NULL */
+  lw_deflate_options *deflate; /* what is wanted of permessage-deflate; NULL: nothing */
   char key[LW_KEY_SIZE];
   unsigned char *bytes; /* the head so far, and what came with it */
   size_t used, capacity;
@@ -37,15 +39,20 @@ typedef struct lw_upgrade {
   lw_http_head head;
   lw_handshake_ask ask; /* server */
   lw_slice protocol;    /* client: the one chosen, empty for none; a slice of bytes */
+  lw_deflate_params params; /* once it is right: what was agreed on */
 } lw_upgrade;
 
 /* NULL: no memory. */
 lw_upgrade *lw_upgrade_new(int server, size_t max_size, size_t max_fields);
 void lw_upgrade_free(lw_upgrade *u); /* NULL is fine */
 
-/* Client: queues the request and remembers what was asked. 0 or a negative lw_err. */
+/* What is wanted of permessage-deflate, copied; before anything else. 0 or LW_ERR_MEMORY. */
+int lw_upgrade_want(lw_upgrade *u, const lw_deflate_options *options);
+/* Client: queues the request, with that, and remembers what was asked. 0 or a negative lw_err. */
 int lw_upgrade_ask(lw_upgrade *u, lw_buf *out, lw_pool *pool, lw_entropy *entropy,
                    const lw_handshake_offer *offer);
+/* Server, the request being whole and right: queues the 101; `params` says what was agreed on. As lw_handshake_switch. */
+int lw_upgrade_accept(lw_upgrade *u, lw_buf *out, lw_pool *pool, lw_slice protocol, const char *headers);
 
 /*
 ** n more bytes, which are copied. 1: the head is whole and right (server: see `ask`; client:

@@ -151,7 +151,7 @@ static int conn_accept(lua_State *L) {
 static int conn_send(lua_State *L) {
   size_t n;
   const char *bytes = luaL_checklstring(L, 2, &n);
-  int result = lw_conn_send(check_conn(L), LW_BINARY, bytes, n);
+  int result = lw_conn_send(check_conn(L), LW_BINARY, bytes, n, 1);
   if (result < 0) return probe_fail(L, result);
   lua_pushboolean(L, result);
   return 1;

@@ -317,7 +317,7 @@ static int probe_send(lua_State *L) {
   probe *p = self(L);
   size_t n;
   const char *bytes = luaL_checklstring(L, 3, &n);
-  return result(L, lw_session_send(&p->session, opcode(L, 2), bytes, n));
+  return result(L, lw_session_send(&p->session, opcode(L, 2), bytes, n, lua_isnone(L, 4) || lua_toboolean(L, 4)));
 }
 
 static int probe_ping(lua_State *L) {
@@ -342,7 +342,7 @@ static int probe_frame(lua_State *L) {
   const char *bytes = luaL_checklstring(L, 3, &n);
   framed *f = lua_newuserdatauv(L, sizeof *f, 0);
   f->n = n;
-  f->chunk = lw_session_frame(NULL, &p->limits, opcode(L, 2), bytes, n);
+  f->chunk = lw_session_frame(NULL, &p->limits, opcode(L, 2), 0, bytes, n);
   luaL_getmetatable(L, FRAMED);
   lua_setmetatable(L, -2);
   return f->chunk ? 1 : result(L, LW_ERR_MEMORY);
@@ -351,7 +351,7 @@ static int probe_frame(lua_State *L) {
 static int probe_share(lua_State *L) {
   probe *p = self(L);
   framed *f = luaL_checkudata(L, 2, FRAMED);
-  return result(L, lw_session_share(&p->session, f->chunk, f->n));
+  return result(L, lw_session_share(&p->session, f->chunk, f->n, 0));
 }
 
 static int framed_gc(lua_State *L) {
