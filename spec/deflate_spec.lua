@@ -482,7 +482,7 @@ describe("a message that is wrong", function()
   end)
 
   -- Nobody knows what is right here; but it may not depend on the cut, nor on the room.
-  it("gets the same whatever bit is wrong, however it is cut", function()
+  it("gets the same whatever bit is wrong, however it is cut #slow", function()
     math.randomseed(7692)
     local words = { "lune ", "wire ", "socket ", "frame ", "\n", "payload: ", "0123456789 " }
     local text = {}
@@ -672,7 +672,7 @@ describe("a shelf", function()
     assert.is_true(small > 0 and small <= 65536)
     deflater:message(table.concat(noise))
     local _, large = shelf:held()
-    assert.is_true(large > 300000)
+    assert.is_true(large > 300000 and large < 320000) -- what zlib needs at most, and not twice as much
     deflater:done()
     assert.equal(0, (select(2, shelf:held())))
   end)
