@@ -127,7 +127,7 @@ int lw_deflater_message(lw_deflater *d, const void *bytes, size_t n, lw_slice *o
 void lw_deflater_done(lw_deflater *d);
 /*
 ** The next message refers to none before it, whatever was agreed; its context is given back.
-** So a message for many can be compressed once for all that have the same window: by a deflater of its
+** So a message for many can be compressed once for all whose window is no smaller: by a deflater of its
 ** own with the way {bits, 1}, after which each receiver's forgets, for its peer now knows more than it.
 ** It may also be called for the memory's sake.
 */
@@ -165,7 +165,8 @@ void lw_inflater_feed(lw_inflater *i, const void *bytes, size_t n, int last);
 ** LW_ERR_PAYLOAD, the message is longer than that; LW_ERR_DEFLATE_DATA, this is no deflate data, or it
 ** refers to bytes it must not; LW_ERR_DEFLATE_CUT, it ends in the middle; LW_ERR_DEFLATE_TRAILING, what
 ** follows its final block is wrong in one of these ways; LW_ERR_MEMORY. What came before the mistake is
-** handed out first, however the payload is cut, and the error stays.
+** handed out first, however the payload is cut, and the error stays. (But a reference past a window that
+** was agreed to be smaller than 2^15 is sure to be noticed only from twice that window on.)
 */
 long lw_inflater_next(lw_inflater *i, unsigned char *to, size_t room);
 
