@@ -125,18 +125,6 @@ describe("the module's table", function()
   it("says its version, which is the CHANGELOG's and the rockspec's form", function()
     assert.matches("^lunawire %d+%.%d+%.%d+$", lunawire._VERSION)
   end)
-
-  it("refuses options that are not built yet instead of ignoring them", function()
-    for _, option in ipairs { "perMessageDeflate" } do
-      local message = wire.mistake("NotSupportedError", lunawire.WebSocket, "ws://127.0.0.1:1/", nil, { [option] = {} })
-      assert.matches('option "' .. option .. '" is not available in this build', message)
-      lunawire.WebSocket("ws://127.0.0.1:1/", nil, { [option] = false }):terminate()
-    end
-    for _, option in ipairs { "perMessageDeflate" } do
-      assert.matches("not available", wire.mistake("NotSupportedError", lunawire.WebSocketServer, { [option] = {} }))
-    end
-    assert.is_true(lunawire.run(5000))
-  end)
 end)
 
 describe("CloseCode", function()

@@ -112,16 +112,16 @@ describe("a server's options", function()
       { origins = { "https://b.example", "https://a.example/" } })
   end)
 
-  it("of later issues raise instead of being ignored", function()
+  it("of perMessageDeflate say what is wrong with it", function()
     for _, case in ipairs {
-      { "perMessageDeflate", true }, { "perMessageDeflate", {} },
+      { "yes", "a boolean or a table expected, got string" }, { { levle = 1 }, 'did you mean "level"' },
+      { { serverMaxWindowBits = 8 }, "9 to 15 bits, not with 8" }, { { clientMaxWindowBits = 16 }, "16 is not from 8 to 15" },
     } do
-      desk.raises("NotSupportedError", ('option "%s" is not available in this build'):format(case[1]),
-        Server, { [case[1]] = case[2] })
+      desk.raises("TypeError", case[2], Server, { perMessageDeflate = case[1] })
     end
   end)
 
-  it("of later issues may be switched off", function()
+  it("that only may be switched on may be switched off", function()
     desk.listen { heartbeat = false, perMessageDeflate = false, tls = false }
   end)
 

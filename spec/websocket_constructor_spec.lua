@@ -214,13 +214,20 @@ describe("a new WebSocket", function()
       end
     end)
 
-    it("for what this build does not have", function()
-      for _, options in ipairs {
-        { perMessageDeflate = true }, { perMessageDeflate = {} },
-      } do
-        assert.matches("not available in this build", refused("NotSupportedError", options))
-      end
-    end)
+    -- {what perMessageDeflate is, what the message says}
+    for i, case in ipairs {
+      { "yes", "a boolean or a table expected, got string" }, { 1, "a boolean or a table expected, got number" },
+      { { level = 10 }, 'perMessageDeflate: option "level": 10 is not from 0 to 9' },
+      { { level = 1.5 }, "a whole number expected" }, { { memLevel = 0 }, "0 is not from 1 to 9" },
+      { { threshold = -1 }, "is not from 0 to" }, { { treshold = 1 }, 'did you mean "threshold"' },
+      { { clientMaxWindowBits = 16 }, "16 is not from 8 to 15" }, { { serverMaxWindowBits = 7 }, "7 is not from 8 to 15" },
+      { { clientMaxWindowBits = 8 }, "9 to 15 bits, not with 8" },
+      { { clientNoContextTakeover = 1 }, "a boolean expected, got number" },
+    } do
+      it("for what perMessageDeflate is not, " .. i, function()
+        assert.matches(case[2], refused("TypeError", { perMessageDeflate = case[1] }), 1, true)
+      end)
+    end
   end)
 
   it("takes every option it has, and those that say no to what it has not", function()
@@ -290,7 +297,7 @@ describe("a new WebSocket", function()
       assert.equal(24, #headers["sec-websocket-key"])
       assert.equal(16, #probe.crypt.decode(headers["sec-websocket-key"]))
       assert.is_nil(headers["sec-websocket-protocol"])
-      assert.is_nil(headers["sec-websocket-extensions"])
+      assert.equal("permessage-deflate; client_max_window_bits", headers["sec-websocket-extensions"])
       assert.is_nil(headers.authorization)
       assert.is_nil(headers.origin)
     end)

@@ -82,7 +82,7 @@ describe("an answer that is no handshake fails the connection:", function()
       return (wire.switch(k):gsub("\r\n\r\n", "\r\nSec-WebSocket-Accept: " .. wire.accept(k) .. "\r\n\r\n"))
     end, "http", 101, "Sec%-WebSocket%-Accept" },
     { "a protocol nobody asked for", fields { ["Sec-WebSocket-Protocol"] = "chat" }, "http", 101, "subprotocol" },
-    { "an extension nobody offered", fields { ["Sec-WebSocket-Extensions"] = "permessage-deflate" }, "http", 101,
+    { "an extension nobody offered", fields { ["Sec-WebSocket-Extensions"] = "x-webkit-deflate-frame" }, "http", 101,
       "extension" },
     { "an extension list that breaks the grammar", fields { ["Sec-WebSocket-Extensions"] = ";;" }, "http", 101,
       "Sec%-WebSocket%-Extensions" },

@@ -109,10 +109,6 @@ static void store(lua_State *L, const char *what, const lw_option *option, void 
     case LW_OPTION_INT: *(int *)at = (int)check_number(L, what, option); break;
     case LW_OPTION_BOOLEAN: *(int *)at = check_boolean(L, what, option); break;
     case LW_OPTION_OTHER: break;
-    case LW_OPTION_ABSENT:
-      if (lua_toboolean(L, -1))
-        lw_raise(L, "NotSupportedError", "%s: option \"%s\" is not available in this build", what, option->name);
-      break;
   }
 }
 

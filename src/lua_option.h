@@ -16,8 +16,7 @@ typedef enum lw_option_kind {
   LW_OPTION_COUNT,    /* a whole number -> uint64_t */
   LW_OPTION_INT,      /* a whole number -> int */
   LW_OPTION_BOOLEAN,  /* -> int */
-  LW_OPTION_OTHER,    /* the caller takes it with lua_getfield and checks it */
-  LW_OPTION_ABSENT    /* not in this build: false and nil are fine, anything else raises */
+  LW_OPTION_OTHER     /* the caller takes it with lua_getfield and checks it */
 } lw_option_kind;
 
 typedef struct lw_option {
