@@ -93,6 +93,9 @@ typedef struct probe {
   lw_limits limits;
   lw_pool pool;
   lw_entropy entropy;
+  lw_deflate_shelf shelf;
+  lw_deflate_options options;
+  lw_deflate_params params; /* permessage-deflate, if that is agreed on */
   unsigned char *input; /* fed and perhaps still looked at */
   lw_event last;        /* what s:next() gave */
 } probe;
@@ -116,7 +119,35 @@ static uint64_t limit(lua_State *L, const char *name, uint64_t otherwise) {
   return value;
 }
 
-/* probe.session("client" | "server" [, {maxPayload=, maxFragments=, fragmentSize=}]) */
+static uint64_t part(lua_State *L, const char *name, uint64_t otherwise) {
+  uint64_t value = otherwise;
+  lua_getfield(L, -1, name);
+  if (!lua_isnil(L, -1)) value = lua_isboolean(L, -1) ? (uint64_t)lua_toboolean(L, -1) : (uint64_t)luaL_checkinteger(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* What is agreed on, from the table at the top. */
+static void agree(lua_State *L, probe *p) {
+  lw_deflate_defaults(&p->options);
+  p->options.level = (int)part(L, "level", 6);
+  p->options.mem_level = (int)part(L, "memLevel", 8);
+  p->options.threshold = (size_t)part(L, "threshold", 0);
+  p->params.agreed = 1;
+  p->params.ours = (lw_deflate_way){(unsigned char)part(L, "ourBits", 15), (unsigned char)part(L, "ourFresh", 0)};
+  p->params.theirs = (lw_deflate_way){(unsigned char)part(L, "theirBits", 15), (unsigned char)part(L, "theirFresh", 0)};
+}
+
+static void begin(lua_State *L, probe *p, lw_role role) {
+  lw_session_init(&p->session, role, &p->limits, &p->pool, &p->entropy);
+  if (p->params.agreed && lw_session_extend(&p->session, &p->shelf, &p->options, &p->params) < 0)
+    luaL_error(L, "no memory for an extension");
+}
+
+/*
+** probe.session("client" | "server" [, {maxPayload=, maxFragments=, fragmentSize=, deflate=}]), of which deflate is
+** {ourBits=15, ourFresh=false, theirBits=15, theirFresh=false, level=6, memLevel=8, threshold=0}
+*/
 static int probe_new(lua_State *L) {
   static const char *const roles[] = {"client", "server", NULL};
   static const lw_role values[] = {LW_CLIENT, LW_SERVER};
@@ -126,9 +157,14 @@ static int probe_new(lua_State *L) {
   probe *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);
   p->limits = limits;
-  lw_session_init(&p->session, role, &p->limits, &p->pool, &p->entropy);
   luaL_getmetatable(L, SESSION);
   lua_setmetatable(L, -2);
+  if (lua_istable(L, 2)) {
+    lua_getfield(L, 2, "deflate");
+    if (lua_istable(L, -1)) agree(L, p);
+    lua_pop(L, 1);
+  }
+  begin(L, p, role);
   return 1;
 }
 
@@ -143,13 +179,14 @@ static int probe_again(lua_State *L) {
   lw_role role = p->session.role;
   lw_session_clear(&p->session);
   forget_input(p);
-  lw_session_init(&p->session, role, &p->limits, &p->pool, &p->entropy);
+  begin(L, p, role);
   return 0;
 }
 
 static int probe_gc(lua_State *L) {
   probe *p = self(L);
   lw_session_clear(&p->session);
+  lw_deflate_shelf_clear(&p->shelf);
   lw_pool_clear(&p->pool);
   forget_input(p);
   return 0;
@@ -485,12 +522,13 @@ static int probe_buffered(lua_State *L) {
   return 1;
 }
 
-/* s:held(): bytes of memory held for what the peer has sent. */
+/* s:held(): bytes of memory held for what the peer has sent; and zlib's, of this session */
 static int probe_held(lua_State *L) {
   const lw_session *s = &self(L)->session;
   size_t stashed = s->stash ? (size_t)(s->stashed ? s->end - s->in : 1) : 0;
   lua_pushinteger(L, (lua_Integer)(s->message_capacity + stashed));
-  return 1;
+  lua_pushinteger(L, (lua_Integer)self(L)->shelf.held);
+  return 2;
 }
 
 /* --- the module --- */
