@@ -71,6 +71,27 @@ local function opened(options)
   return conn, peer
 end
 
+describe("a new connection", function()
+  before_each(desk.open)
+  after_each(desk.clear)
+
+  for _, deflate in ipairs { false, true } do
+    it("needs memory, and says so" .. (deflate and ", with compression, too" or ""), function()
+      for allowed = 0, 20 do
+        probe.starve(allowed)
+        local conn, err = probe.conn { url = "ws://127.0.0.1:9/", deflate = deflate }
+        probe.starve()
+        if conn then
+          conn:free()
+          return assert.is_true(allowed > 2, allowed)
+        end
+        assert.equal("MEMORY", err)
+      end
+      error "it never had enough"
+    end)
+  end
+end)
+
 local function close_frame(code)
   return frames.build { "close", payload = frames.closing(code), key = "\x37\xfa\x21\x3d" }
 end

@@ -114,7 +114,7 @@ static lw_conn *new_conn(lw_hub *hub, const lw_conn_settings *settings, lw_role 
   c->seat.conn = c;
   lw_source_init(&c->source, kind, c);
   lw_session_init(&c->session, role, &c->settings.limits, &hub->loop->pool, &hub->loop->entropy);
-  if (settings->deflate && lw_upgrade_want(c->upgrade, settings->deflate) < 0) goto leave;
+  if (settings->deflate && (*err = lw_upgrade_want(c->upgrade, settings->deflate)) < 0) goto leave;
   join_hub(c, hub);
   c->progress = lw_loop_clock(hub->loop);
   lw_timer_set(&hub->loop->timers, &c->deadline, c->progress + settings->handshake_timeout);

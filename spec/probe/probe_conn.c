@@ -2,7 +2,7 @@
 ** probe_conn.c -- one connection on a loop of its own, driven from a spec:
 ** lunawire.probe.conn. Real sockets, but fake_sys, and so the clock that a spec sets.
 **
-**   probe.conn{ fd =, handshakeTimeout =, closeTimeout = } -> a guest; fd is its own from now on
+**   probe.conn{ fd =, handshakeTimeout =, closeTimeout =, deflate = } -> a guest; fd is its own from now on
 **   probe.conn{ url =, ... } -> a client
 **   c:turn([ns]) -> { "request", "open", "message hi", "failed TIMEOUT", "ended 1006 unclean" }
 **   c:accept()  c:send(bytes)  c:close([code])  c:unsent()  c:received()  c:free()
@@ -43,6 +43,12 @@ static int64_t duration(lua_State *L, const char *name) {
 
 /* Generous but for the times. */
 static lw_conn_settings settings(lua_State *L) {
+  static lw_deflate_options deflate;
+  int wanted;
+  lw_deflate_defaults(&deflate);
+  lua_getfield(L, 1, "deflate");
+  wanted = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   return (lw_conn_settings){
     .limits = {.max_payload = 16 << 20, .max_fragments = 1000},
     .high_water = 1 << 20,
@@ -51,6 +57,7 @@ static lw_conn_settings settings(lua_State *L) {
     .close_timeout = duration(L, "closeTimeout"),
     .max_header_size = 16 << 10,
     .max_header_count = 100,
+    .deflate = wanted ? &deflate : NULL,
   };
 }
 
