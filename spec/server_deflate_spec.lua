@@ -7,6 +7,7 @@ local frames = require "spec.frames"
 local helper = require "spec.helper"
 local judge = require "spec.judge"
 local lunawire = require "lunawire"
+local pki = require "spec.pki"
 local wire = require "spec.wire"
 
 local hex = frames.hex
@@ -225,19 +226,22 @@ describe("a server's sockets", function()
     { "a bomb", { compressed("binary", blocks.zeros(600)) }, 1009 },
     { "a frame announced longer than any may be", { { "binary", rsv = 4, length = 2 ^ 40, payload = "" } }, 1009 },
   }
+  local function endedBy(row, how, peer)
+    local bytes = {}
+    for i, frame in ipairs(row[2]) do bytes[i] = peer:build(frame) end
+    desk.say(peer, table.concat(bytes), how)
+    local frame = peer:next()
+    assert.same({ 8, 0, row[3] }, { frame.opcode, frame.rsv, frame.payload:byte(1) * 256 + frame.payload:byte(2) })
+    desk.leave(peer)
+  end
+
   for _, row in ipairs(WRONG) do
     for _, how in ipairs { "whole", "one byte at a time" } do
       it(("end the connection with %d: %s, %s"):format(row[3], row[1], how), function()
         local server, log = desk.serve { perMessageDeflate = true, maxPayload = 1000000 }
         server.onmessage = function(event) event.target:send(event.data) end
         local other, socket = guest(server, log, "p; s; c")
-        local peer = guest(server, log, row[4] == nil and "p" or row[4])
-        local bytes = {}
-        for i, frame in ipairs(row[2]) do bytes[i] = peer:build(frame) end
-        desk.say(peer, table.concat(bytes), how)
-        local frame = peer:next()
-        assert.same({ 8, 0, row[3] }, { frame.opcode, frame.rsv, frame.payload:byte(1) * 256 + frame.payload:byte(2) })
-        desk.leave(peer)
+        endedBy(row, how, (guest(server, log, row[4] == nil and "p" or row[4])))
         desk.heard(log, "close")
         assert.same({ "connection", "connection", "error protocol " .. row[3], "close 1006  unclean" }, log)
         other:frame(compressed("text", HELLO)) -- the others do not notice
@@ -246,6 +250,31 @@ describe("a server's sockets", function()
       end)
     end
   end
+
+  it("do the same over wss #foreign", function()
+    local certs = pki.new()
+    desk.finally(function() certs:close() end)
+    local server, log = desk.serve { perMessageDeflate = true, maxPayload = 1000000,
+      tls = { cert = certs:cert "good", key = certs:key "good" } }
+    local script = helper.quote(helper.root .. "/spec/peers/tls_pipe.py")
+    local pipe = helper.peer(("exec %s %s connect %d"):format(helper.python(), script, server.port))
+    desk.finally(function() pipe:stop() end)
+    local behind = { port = tonumber(pipe:line()) }
+    server.onmessage = function(event) event.target:send(event.data:rep(100)) end
+    for _, how in ipairs { "whole", "one byte at a time" } do
+      local peer = guest(behind, log, "p")
+      desk.say(peer, peer:build(compressed("text", HELLO)) .. peer:build(compressed("text", AGAIN)), how)
+      local one, two = peer:next(), peer:next()
+      assert.same({ 4, 4 }, { one.rsv, two.rsv })
+      assert.same({ ("Hello"):rep(100), ("Hello"):rep(100) }, (function(list) return { list[1].data, list[2].data } end)(
+        judge.read({}, { one, two })))
+      peer:close()
+      for _, row in ipairs(WRONG) do
+        local bad = guest(behind, log, row[4] == nil and "p" or row[4])
+        endedBy(row, how, bad)
+      end
+    end
+  end)
 
   it("count the application's bytes, and end at 0 when the peer has read", function()
     local server, log = desk.serve { perMessageDeflate = true, highWaterMark = 10000, maxBufferedAmount = 100000 }

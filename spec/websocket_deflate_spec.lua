@@ -6,6 +6,7 @@ local frames = require "spec.frames"
 local helper = require "spec.helper"
 local judge = require "spec.judge"
 local lunawire = require "lunawire"
+local pki = require "spec.pki"
 local wire = require "spec.wire"
 
 local WebSocket = lunawire.WebSocket
@@ -540,7 +541,7 @@ describe("compressed messages to a client", function()
     assert.same({ "open", "close 1000  clean" }, log)
   end)
 
-  -- {what, frames, code}
+  -- {what, frames, code, answer ("p")}
   local WRONG = {
     { "RSV1 where nothing was agreed on", { compressed("text", HELLO) }, 1002, false },
     { "RSV1 on a continuation", { { "text", payload = HELLO, rsv = 4, fin = false },
@@ -554,21 +555,59 @@ describe("compressed messages to a client", function()
     { "text that is not UTF-8", { compressed("text", blocks.new():stored("\xc0\x80"):payload()) }, 1007 },
     { "a bomb", { compressed("binary", blocks.zeros(600)) }, 1009 },
   }
+  local function endedBy(case, how, ws, log, peer)
+    wire.await(function() return ws.readyState == 1 end)
+    local bytes = {}
+    for i, frame in ipairs(case[2]) do bytes[i] = peer:build(frame) end
+    peer:say(table.concat(bytes), how)
+    local frame = peer:next()
+    assert.equal(8, frame.opcode)
+    assert.equal(case[3], frame.payload:byte(1) * 256 + frame.payload:byte(2))
+    peer:finish()
+    peer:close()
+    wire.heard(log)
+    assert.same({ "open", "error protocol " .. case[3], "close 1006  unclean" }, log)
+  end
+
   for _, case in ipairs(WRONG) do
     for _, how in ipairs { "whole", "one byte at a time" } do
       it(("end the connection with %d: %s, %s"):format(case[3], case[1], how), function()
-        local _, log, peer = opened({ maxPayload = 1000000 }, case[4] == nil and "p" or case[4])
-        local bytes = {}
-        for i, frame in ipairs(case[2]) do bytes[i] = peer:build(frame) end
-        peer:say(table.concat(bytes), how)
-        local frame = peer:next()
-        assert.equal(8, frame.opcode)
-        assert.equal(case[3], frame.payload:byte(1) * 256 + frame.payload:byte(2))
-        peer:finish()
-        peer:close()
-        wire.heard(log)
-        assert.same({ "open", "error protocol " .. case[3], "close 1006  unclean" }, log)
+        endedBy(case, how, opened({ maxPayload = 1000000 }, case[4]))
       end)
     end
   end
+
+  describe("over wss #foreign", function()
+    local certs
+
+    setup(function() certs = pki.new() end)
+    teardown(function() certs:close() end)
+
+    it("are delivered, and end the connection where they are wrong", function()
+      local script = helper.quote(helper.root .. "/spec/peers/tls_pipe.py")
+      local pipe = helper.peer(("exec %s %s listen %d %s %s"):format(helper.python(), script, server.port,
+        helper.quote(certs:cert "good"), helper.quote(certs:key "good")))
+      local url = ("wss://127.0.0.1:%s/"):format(pipe:line())
+      local function openedBehind(answer)
+        local ws = WebSocket(url, nil, { maxPayload = 1000000, tls = { ca = certs:cert "root" } })
+        return ws, wire.record(ws), server:open(answering(answer == nil and "p" or answer))
+      end
+      local ok, problem = pcall(function()
+        for _, how in ipairs { "whole", "one byte at a time" } do
+          local ws, log, peer = openedBehind()
+          wire.heard(log, "open")
+          peer:say(peer:build(compressed("text", HELLO)) .. peer:build(compressed("text", AGAIN)), how)
+          wire.await(function() return #log == 3 end)
+          assert.same({ "open", "text Hello", "text Hello" }, log)
+          ws:send(TEXT)
+          assert.equal(4, peer:next().rsv)
+          peer:close()
+          wire.heard(log)
+          for _, case in ipairs(WRONG) do endedBy(case, how, openedBehind(case[4])) end
+        end
+      end)
+      pipe:stop()
+      assert(ok, problem)
+    end)
+  end)
 end)

@@ -1,0 +1,62 @@
+"""TLS around a raw peer that has none: `tls_pipe.py connect PORT` takes plain connections and carries them to our
+server over TLS; `tls_pipe.py listen PORT CERT KEY` takes TLS connections of ours and carries them to a plain
+server on PORT. Whatever is read goes on at once, each read in a record of its own. Prints the port it listens on."""
+
+import select
+import socket
+import ssl
+import sys
+import threading
+
+
+def end(sock):
+    """Ends our half: over TLS by close_notify as well."""
+    try:
+        (sock.unwrap() if isinstance(sock, ssl.SSLSocket) else sock).shutdown(socket.SHUT_WR)
+    except (OSError, ValueError):
+        pass
+
+
+def join(near, far):
+    """One thread for both ways, since an SSL object is no two threads' at a time."""
+    other = {near: far, far: near}
+    for sock in other:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while other:
+        ready = [sock for sock in other if isinstance(sock, ssl.SSLSocket) and sock.pending()]
+        for sock in ready or select.select(list(other), [], [])[0]:
+            data = sock.recv(65536)
+            if data:
+                other[sock].sendall(data)
+            else:
+                end(other.pop(sock))
+    near.close()
+    far.close()
+
+
+def serve(sock, port, context, listens):
+    try:
+        far = socket.create_connection(("127.0.0.1", port))
+        if listens:
+            join(context.wrap_socket(sock, server_side=True), far)
+        else:
+            join(sock, context.wrap_socket(far))
+    except OSError:
+        sock.close()
+
+
+def main(how, port, *files):
+    if how == "listen":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        sock, _ = listener.accept()
+        threading.Thread(target=serve, args=(sock, int(port), context, how == "listen"), daemon=True).start()
+
+
+main(*sys.argv[1:])
