@@ -27,6 +27,12 @@ local function offering(offer)
   return offer and { ["Sec-WebSocket-Extensions"] = long(offer) } or nil
 end
 
+-- 3000 bytes that repeat what was 1000 bytes before: a window of 9 bits is of no use.
+math.randomseed(7692)
+local FAR = {}
+for i = 1, 1000 do FAR[i] = string.char(math.random(0, 255)) end
+FAR = table.concat(FAR):rep(3)
+
 -- A raw client that has offered so (false: nothing), and the server's socket.
 local function guest(server, log, offer)
   return desk.guest(server, log, offering(offer))
@@ -375,6 +381,21 @@ describe("a message for many", function()
           assert.equal(#text >= 256 and GUESTS[i][1] ~= false, squeezed[i][nth], ("%d, message %d"):format(i, nth))
         end
       end
+    end
+  end)
+
+  it("refers no further back than a receiver's window, and as far #foreign", function()
+    local server, peers = party {}
+    server:broadcast(FAR, "binary")
+    for _, one in ipairs(peers) do one.socket:send(FAR, "binary") end
+    collect(peers)
+    local texts = told(peers)
+    for i, one in ipairs(peers) do
+      assert.is_true(texts[i][1] == FAR and texts[i][2] == FAR)
+      local sizes = { #one.frames[1].payload, #one.frames[2].payload }
+      local small = one.way and one.way.bits > 9
+      for _, size in ipairs(sizes) do assert.equal(small or false, size < 1200, size) end
+      assert.is_true(small or sizes[1] >= 3000)
     end
   end)
 

@@ -201,6 +201,18 @@ describe("a compressed message, heard", function()
       end
     end)
 
+    it("gives its contexts to the next session when it ends", function()
+      local session, most = probe.session(role, { deflate = {} }), nil
+      for _ = 1, 10 do
+        session:feed(helper.arriving(role, { squeezed("text", HELLO), squeezed("text", HELLO:sub(1, 3), true) }))
+        session:send("text", "Hello")
+        local _, zlib = session:held()
+        most = most or zlib
+        assert.equal(most, zlib)
+        session:again()
+      end
+    end)
+
     it("is whole when the next event is asked for, whatever is sent meanwhile", function()
       for _, size in ipairs { 10, 5000, 65535, 65536, 65537, 200000 } do
         local session = probe.session(role, { deflate = {} })
@@ -771,11 +783,12 @@ describe("what a session with permessage-deflate sends", function()
       local bytes = #session:peek()
       assert.is_true(bytes < 1000, bytes)
       local last = 40005
-      for _ = 1, bytes do
+      for i = 1, bytes do
         assert.equal(1, #session:output(1))
         local now = session:buffered()
         assert.is_true(now <= last and now >= 0)
         last = now
+        if i == bytes // 2 then assert.is_true(now > 12000 and now < 28000, now) end -- half of it
       end
       assert.equal(0, last)
     end)

@@ -308,10 +308,18 @@ describe("what a client sends", function()
 
   it("keeps to its own hints, though the server left them out #foreign", function()
     local ws, _, peer = opened({ perMessageDeflate = { clientMaxWindowBits = 9, clientNoContextTakeover = true } }, "p")
+    math.randomseed(7692)
+    local far = {}
+    for i = 1, 1000 do far[i] = string.char(math.random(0, 255)) end
+    far = table.concat(far):rep(3) -- of which 9 bits see nothing again
     for _ = 1, 3 do ws:send(TEXT) end
-    local list = take(peer, 3)
+    ws:send(far, "binary")
+    local list = take(peer, 4)
     assert.equal(list[1].payload, list[2].payload)
-    for _, message in ipairs(judge.read({ bits = 9, fresh = true }, list)) do assert.equal(TEXT, message.data) end
+    assert.is_true(#list[4].payload >= 3000)
+    local got = judge.read({ bits = 9, fresh = true }, list)
+    for i = 1, 3 do assert.equal(TEXT, got[i].data) end
+    assert.is_true(far == got[4].data)
   end)
 
   it("is compressed as its level says #foreign", function()
