@@ -524,7 +524,7 @@ describe("maxPayload, of a compressed message", function()
 
     it("refuses at its header a frame that no message of that length fills", function()
       for _, limit in ipairs { 1, 1000, MIB } do
-        local most = limit + limit // 8 + 1024
+        local most = limit + limit // 8 + 1024 + 16
         for length, good in pairs { [most] = true, [most + 1] = false, [2 ^ 40] = false, [2 ^ 62] = false } do
           local key = role == "server" and helper.key or nil
           local head = frames.build { "binary", rsv = RSV1, length = length, payload = "", key = key }
@@ -537,12 +537,36 @@ describe("maxPayload, of a compressed message", function()
       end
     end)
 
+    it("is met exactly by small fragments, each flushed by who sends it", function()
+      for extra = 0, 1 do
+        local list, all = {}, {}
+        for i = 1, 1000 do
+          all[i] = ("%04d"):format(i)
+          if i == 1000 and extra == 1 then all[i] = all[i] .. "!" end
+          -- 14 bytes for four; of the last flush, four are left out
+          local payload = blocks.new():stored(all[i]):stored(""):bytes()
+          list[i] = squeezed(i == 1 and "text" or "continuation", i == 1000 and payload:sub(1, -5) or payload, i < 1000)
+        end
+        local session = probe.session(role, { maxPayload = 4000, deflate = {} })
+        local heard = helper.words(session:feed(helper.arriving(role, list)))
+        assert.same({ extra == 0 and "text: " .. table.concat(all) or "failure 1009: PAYLOAD" }, heard)
+      end
+    end)
+
     it("refuses fragments without end that say nothing", function()
-      local session, count = probe.session(role, { maxPayload = 100, deflate = {} }), 0
+      local session, count = probe.session(role, { maxPayload = 100, maxFragments = 500, deflate = {} }), 0
       local empty = hex "00 00 00 ff ff"
       local heard = session:feed(helper.arriving(role, { squeezed("binary", empty, true) }))
       while #heard == 0 and count < 1000 do
         heard = session:feed(helper.arriving(role, { squeezed("continuation", empty, true) }))
+        count = count + 1
+      end
+      assert.same({ "failure 1008: FRAGMENTS" }, helper.words(heard))
+      -- ... and longer ones much sooner
+      session, count = probe.session(role, { maxPayload = 100, deflate = {} }), 0
+      heard = session:feed(helper.arriving(role, { squeezed("binary", empty:rep(10), true) }))
+      while #heard == 0 and count < 100 do
+        heard = session:feed(helper.arriving(role, { squeezed("continuation", empty:rep(10), true) }))
         count = count + 1
       end
       assert.same({ "failure 1009: PAYLOAD" }, helper.words(heard))

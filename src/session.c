@@ -18,6 +18,10 @@
 /* A compressed message's first room. */
 #define SWOLLEN_FIRST 4096
 
+/* A compressed message may be longer in frames than it is by this much, and this for each fragment. */
+#define SQUEEZED_MORE 1024
+#define SQUEEZED_FLUSH 16
+
 #define RSV1 4
 
 struct lw_codec {
@@ -372,11 +376,11 @@ static int check_start(const lw_session *s, const lw_frame *frame) {
 }
 
 /*
-** How long a message may be in frames. What cannot be compressed grows by an eighth at most (a
-** fixed code's nine bits for a byte), and by what its blocks' heads take.
+** How long a message may be in frames so far. What cannot be compressed grows by an eighth at most
+** (a fixed code's nine bits for a byte), by what its blocks' heads take, and in each fragment by a flush.
 */
 static uint64_t most_in_frames(const lw_session *s) {
-  uint64_t most = s->limits->max_payload, more = most / 8 + 1024;
+  uint64_t most = s->limits->max_payload, more = most / 8 + SQUEEZED_MORE + SQUEEZED_FLUSH * s->fragments;
   return s->compressed && most < UINT64_MAX - more ? most + more : most;
 }
 
