@@ -19,7 +19,12 @@ function browserPath() {
   throw new Error("no Chromium on PATH");
 }
 
+// An empty page; and below /file the spec's files.
 const pages = http.createServer((request, response) => {
+  if (request.url.startsWith("/file/")) {
+    fs.createReadStream(request.url.slice(5)).pipe(response);
+    return;
+  }
   response.setHeader("Content-Type", "text/html");
   response.end("<!doctype html><link rel=icon href='data:,'><title>peer</title>");
 });

@@ -145,6 +145,31 @@ function inPage() {
         heard: line.messages.map((data) => ({ kind: kindOf(data), hex: hexOf(bytesOf(data)) })),
       }));
     },
+    // Sends the messages of one file, hears as many as are in another (see deflate_ws.js), and closes. What came is
+    // told by its SHA-256.
+    async exchange({ url, up, count }) {
+      const all = new Uint8Array(await (await fetch("/file" + up)).arrayBuffer());
+      const view = new DataView(all.buffer);
+      const line = await connect(url);
+      for (let at = 0; at < all.length;) {
+        const end = at + 5 + view.getUint32(at + 1);
+        send(line.ws, { kind: all[at] === 98 ? "binary" : "text", bytes: all.subarray(at + 5, end) });
+        at = end;
+      }
+      const parts = [];
+      let size = 0;
+      for (let i = 0; i < count; i += 1) {
+        const data = await line.next();
+        const bytes = bytesOf(data);
+        const head = new DataView(new ArrayBuffer(5));
+        head.setUint8(0, kindOf(data) === "binary" ? 98 : 116);
+        head.setUint32(1, bytes.length);
+        parts.push(head.buffer, bytes);
+        size += bytes.length;
+      }
+      const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer()));
+      return { extensions: line.ws.extensions, count, bytes: size, sha256: hexOf(sha256), ...await line.close(1000) };
+    },
     // Follows a script, and tells in words what was heard: see spec/interop_browser_spec.lua.
     script({ url, protocols, steps }) {
       const log = [];
@@ -269,7 +294,7 @@ const abilities = {
     await gone;
   },
 };
-for (const name of ["check", "sequence", "ping", "headers", "close", "closed", "cross", "many", "refused", "gather", "script"]) {
+for (const name of ["check", "sequence", "ping", "headers", "close", "closed", "cross", "many", "refused", "gather", "script", "exchange"]) {
   abilities[name] = (given) => play(name, given);
 }
 
