@@ -220,7 +220,7 @@ function CloseCode.name(code) end
 ---The options of a message. `"binary"` is short for `{ binary = true }`.
 ---@class lunawire.MessageOptions
 ---@field binary? boolean (default: false) A string goes as a binary message. ArrayBuffers and Blobs always do.
----@field compress? false (default: false) Compression is not in this build: anything but false raises NotSupportedError.
+---@field compress? boolean (default: true) false: the message goes as it is, though compression was agreed on: for what is secret (docs/compression.md).
 
 ---Makes a client. Connecting begins with the next turn of the loop, so handlers that are set right after miss nothing.
 ---Raises SyntaxError for a URL that does not parse, whose scheme is none of ws, wss, http and https (taken as ws and wss)
@@ -354,7 +354,18 @@ function WebSocket:publish(topic, data, options) end
 ---@field highWaterMark? integer (default: 1 MiB) Bytes queued in memory from which on `send` returns false. It does so, too, while 16 files are open to be sent.
 ---@field maxBufferedAmount? integer (default: 64 MiB; 16 MiB on a server) `bufferedAmount` past which the peer is too slow: the connection ends.
 ---@field noDelay? boolean (default: true) TCP_NODELAY.
----@field perMessageDeflate? false (default: false) Compression (RFC 7692) is not in this build: anything but false raises NotSupportedError.
+---@field perMessageDeflate? boolean|lunawire.DeflateOptions (default: true; on a server false) Compression (RFC 7692): a client offers it, a server takes the offer. A table says how.
+
+---How messages are compressed (RFC 7692; docs/compression.md). What is asked of the other side is a condition: where it is
+---not met nothing is compressed.
+---@class lunawire.DeflateOptions
+---@field threshold? integer (default: 256) Messages of fewer bytes go as they are.
+---@field level? integer (default: 6) 0 to 9: from quick to small.
+---@field memLevel? integer (default: 8) 1 to 9: the memory for compressing.
+---@field clientMaxWindowBits? integer (default: 15) The client refers to no more than 2^n bytes back: 9 to 15, on a server 8 as well.
+---@field serverMaxWindowBits? integer (default: 15) The same for the server: 9 to 15, on a client 8 as well.
+---@field clientNoContextTakeover? boolean (default: false) Each message of the client's is compressed for itself: no memory between messages.
+---@field serverNoContextTakeover? boolean (default: false) Each message of the server's is compressed for itself.
 
 ---The third argument of a WebSocket. An unknown name raises TypeError and names the nearest.
 ---@class lunawire.ClientOptions: lunawire.SocketOptions
