@@ -1,7 +1,12 @@
 /*
 ** deflate_cost.c -- what src/deflate.c adds to zlib's own calls: JSON messages of 4 KiB, compressed
-** and decompressed by both, with and without context takeover. Prints microseconds a message,
-** and the ratio.
+** and decompressed by both, with and without context takeover; and what an echo takes, each message
+** decompressed and compressed, by contexts of CONNECTIONS in turn (with takeover; without, one does).
+** Prints microseconds of CPU a message, and the ratio.
+**
+**   deflate_cost [CONNECTIONS [SECONDS]]
+**
+** With SECONDS it is the echo by zlib alone for so long: prints the microseconds with takeover and without.
 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +16,20 @@
 #include <zlib.h>
 
 #include "deflate.h"
+#include "json.h"
 
-#define SIZE 4096
-#define KINDS 64   /* different messages */
+#define SIZE JSON_SIZE
+#define KINDS JSON_KINDS
 #define TURNS 2000 /* of a measurement */
 #define ROUNDS 5   /* the best counts */
 
-static unsigned char plain[KINDS][SIZE], packed[KINDS][2 * SIZE], room[4 * SIZE];
-static size_t packed_size[KINDS];
+#define MOST 1000 /* connections */
+
+static unsigned char plain[KINDS][SIZE], room[4 * SIZE], copy[4 * SIZE];
+/* Compressed one by one; and each behind the one before, the first behind the last. */
+static unsigned char packed[KINDS][2 * SIZE], chained[KINDS][2 * SIZE];
+static size_t packed_size[KINDS], chained_size[KINDS];
+static int connections = 10;
 
 static void die(const char *what) {
   fprintf(stderr, "deflate_cost: %s\n", what);
@@ -27,123 +38,177 @@ static void die(const char *what) {
 
 static double now(void) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void make_messages(void) {
-  static const char *const names[] = {"price", "volume", "symbol", "time", "bid", "ask", "user", "text"};
-  unsigned state = 7692;
-  for (int kind = 0; kind < KINDS; kind++)
-    for (size_t n = 0; n < SIZE;) {
-      char item[64];
-      state = state * 1103515245u + 12345u;
-      int length = snprintf(item, sizeof item, "{\"%s\":%u,\"%s\":\"%x\"},", names[state >> 16 & 7],
-                            state >> 12, names[state >> 20 & 7], state >> 8 & 0xfff);
-      size_t part = (size_t)length < SIZE - n ? (size_t)length : SIZE - n;
-      memcpy(plain[kind] + n, item, part);
-      n += part;
-    }
 }
 
 /* --- zlib alone --- */
 
-static z_stream bare_out, bare_in;
+static z_stream bare_out[MOST], bare_in[MOST];
 
-static void bare_deflate(int kind, int fresh) {
-  if (fresh) deflateReset(&bare_out);
-  bare_out.next_in = plain[kind];
-  bare_out.avail_in = SIZE;
-  bare_out.next_out = room;
-  bare_out.avail_out = sizeof room;
-  deflate(&bare_out, Z_SYNC_FLUSH);
+static void bare_init(void) {
+  for (int i = 0; i < connections; i++)
+    if (deflateInit2(&bare_out[i], 6, Z_DEFLATED, -LW_DEFLATE_BITS_MAX, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
+        inflateInit2(&bare_in[i], -LW_DEFLATE_BITS_MAX) != Z_OK)
+      die("no memory");
 }
 
-static void bare_inflate(int kind, int fresh) {
+static size_t squeeze(z_stream *z, const unsigned char *bytes, int fresh, unsigned char *to) {
+  if (fresh) deflateReset(z);
+  z->next_in = bytes;
+  z->avail_in = SIZE;
+  z->next_out = to;
+  z->avail_out = sizeof room;
+  deflate(z, Z_SYNC_FLUSH);
+  return sizeof room - z->avail_out - 4;
+}
+
+static void swell(z_stream *z, const unsigned char *bytes, size_t n, int fresh, unsigned char *to) {
   static const unsigned char tail[4] = {0, 0, 0xff, 0xff};
-  if (fresh) inflateReset(&bare_in);
-  bare_in.next_in = packed[kind];
-  bare_in.avail_in = (unsigned)packed_size[kind];
-  bare_in.next_out = room;
-  bare_in.avail_out = sizeof room;
-  inflate(&bare_in, Z_SYNC_FLUSH);
-  bare_in.next_in = tail;
-  bare_in.avail_in = sizeof tail;
-  inflate(&bare_in, Z_SYNC_FLUSH);
-  if (bare_in.avail_out != sizeof room - SIZE) die("zlib read something else");
+  if (fresh) inflateReset(z);
+  z->next_in = bytes;
+  z->avail_in = (unsigned)n;
+  z->next_out = to;
+  z->avail_out = sizeof room;
+  inflate(z, Z_SYNC_FLUSH);
+  z->next_in = tail;
+  z->avail_in = sizeof tail;
+  inflate(z, Z_SYNC_FLUSH);
+  if (z->avail_out != sizeof room - SIZE) die("zlib read something else");
+}
+
+static void bare_deflate(int turn, int fresh) {
+  squeeze(&bare_out[0], plain[turn % KINDS], fresh, room);
+}
+
+static void bare_inflate(int turn, int fresh) {
+  swell(&bare_in[0], packed[turn % KINDS], packed_size[turn % KINDS], fresh, room);
+}
+
+/* Every connection gets all messages in their order, the first time as nothing was before. */
+static int stands_alone(int turn, int fresh) {
+  return fresh || turn < KINDS * connections;
+}
+
+static void bare_echo(int turn, int fresh) {
+  int kind = turn / connections % KINDS, i = fresh ? 0 : turn % connections;
+  if (stands_alone(turn, fresh)) swell(&bare_in[i], packed[kind], packed_size[kind], fresh, copy);
+  else swell(&bare_in[i], chained[kind], chained_size[kind], 0, copy);
+  squeeze(&bare_out[i], copy, fresh, room);
+}
+
+/* What the others are fed with. */
+static void pack(void) {
+  z_stream z = {0};
+  if (deflateInit2(&z, 6, Z_DEFLATED, -LW_DEFLATE_BITS_MAX, 8, Z_DEFAULT_STRATEGY) != Z_OK) die("no memory");
+  for (int kind = 0; kind < KINDS; kind++)
+    packed_size[kind] = squeeze(&z, plain[kind], 1, packed[kind]);
+  for (int kind = 0; kind < 2 * KINDS; kind++) /* once round: then the first is behind the last */
+    chained_size[kind % KINDS] = squeeze(&z, plain[kind % KINDS], 0, chained[kind % KINDS]);
+  deflateEnd(&z);
 }
 
 /* --- ours --- */
 
 static lw_deflate_shelf shelf;
 static lw_deflate_options options;
-static lw_deflater deflater[2]; /* by `fresh` */
-static lw_inflater inflater[2];
+static lw_deflater deflater[2][MOST]; /* by `fresh` */
+static lw_inflater inflater[2][MOST];
 
-static void our_deflate(int kind, int fresh) {
-  lw_slice out;
-  if (lw_deflater_message(&deflater[fresh], plain[kind], SIZE, &out) < 0) die("no memory");
-  lw_deflater_done(&deflater[fresh]);
+static void our_init(void) {
+  lw_deflate_defaults(&options);
+  options.level = 6;
+  for (int fresh = 0; fresh < 2; fresh++)
+    for (int i = 0; i < connections; i++) {
+      lw_deflate_way way = {LW_DEFLATE_BITS_MAX, (unsigned char)fresh};
+      lw_deflater_init(&deflater[fresh][i], &shelf, &options, way);
+      lw_inflater_init(&inflater[fresh][i], &shelf, way, SIZE);
+    }
 }
 
-static void our_inflate(int kind, int fresh) {
+static void our_squeeze(lw_deflater *d, const unsigned char *bytes) {
+  lw_slice out;
+  if (lw_deflater_message(d, bytes, SIZE, &out) < 0) die("no memory");
+  lw_deflater_done(d);
+}
+
+static void our_swell(lw_inflater *i, const unsigned char *bytes, size_t size, unsigned char *to) {
   size_t made = 0;
   long n;
-  lw_inflater_feed(&inflater[fresh], packed[kind], packed_size[kind], 1);
-  while ((n = lw_inflater_next(&inflater[fresh], room + made, sizeof room - made)) > 0)
+  lw_inflater_feed(i, bytes, size, 1);
+  while ((n = lw_inflater_next(i, to + made, sizeof room - made)) > 0)
     made += (size_t)n;
   if (n < 0 || made != SIZE) die("we read something else");
 }
 
+static void our_deflate(int turn, int fresh) {
+  our_squeeze(&deflater[fresh][0], plain[turn % KINDS]);
+}
+
+static void our_inflate(int turn, int fresh) {
+  our_swell(&inflater[fresh][0], packed[turn % KINDS], packed_size[turn % KINDS], room);
+}
+
+static void our_echo(int turn, int fresh) {
+  int kind = turn / connections % KINDS, i = turn % connections;
+  if (stands_alone(turn, fresh)) our_swell(&inflater[fresh][i], packed[kind], packed_size[kind], copy);
+  else our_swell(&inflater[0][i], chained[kind], chained_size[kind], copy);
+  our_squeeze(&deflater[fresh][i], copy);
+}
+
 /* --- measuring --- */
 
-static double measure(void (*one)(int, int), int fresh) {
-  double best = 1e300;
-  for (int round = 0; round < ROUNDS; round++) {
-    double began = now();
-    for (int turn = 0; turn < TURNS; turn++)
-      one(turn % KINDS, fresh);
-    double took = (now() - began) / TURNS;
-    if (took < best) best = took;
-  }
-  return best;
-}
-
+/* Both in turn, so that a machine that slows down slows both. */
 static void compare(const char *what, void (*bare)(int, int), void (*ours)(int, int), int fresh) {
-  double theirs = measure(bare, fresh), own = measure(ours, fresh);
-  printf("%-28s zlib %7.1f us   lunawire %7.1f us   %.2f\n", what, theirs, own, own / theirs);
+  void (*const both[2])(int, int) = {bare, ours};
+  double best[2] = {1e300, 1e300};
+  for (int round = 0; round < ROUNDS; round++)
+    for (int who = 0; who < 2; who++) {
+      double began = now();
+      for (int turn = 0; turn < TURNS; turn++)
+        both[who](turn + round * TURNS, fresh);
+      double took = (now() - began) / TURNS;
+      if (took < best[who]) best[who] = took;
+    }
+  printf("%-28s zlib %7.1f us   lunawire %7.1f us   %.2f\n", what, best[0], best[1], best[1] / best[0]);
 }
 
-int main(void) {
-  make_messages();
-  lw_deflate_defaults(&options);
-  for (int fresh = 0; fresh < 2; fresh++) {
-    lw_deflate_way way = {LW_DEFLATE_BITS_MAX, (unsigned char)fresh};
-    lw_deflater_init(&deflater[fresh], &shelf, &options, way);
-    lw_inflater_init(&inflater[fresh], &shelf, way, SIZE);
-  }
-  if (deflateInit2(&bare_out, options.level, Z_DEFLATED, -LW_DEFLATE_BITS_MAX, options.mem_level,
-                   Z_DEFAULT_STRATEGY) != Z_OK ||
-      inflateInit2(&bare_in, -LW_DEFLATE_BITS_MAX) != Z_OK)
-    die("no memory");
+/* Microseconds for an echo by zlib alone, over so many seconds of CPU. */
+static double echo_for(double seconds, int fresh) {
+  double began, took;
+  int turn = 0;
+  while (turn < KINDS * connections)
+    bare_echo(turn++, fresh);
+  int first = turn;
+  began = now();
+  do
+    for (int i = 0; i < 100; i++)
+      bare_echo(turn++, fresh);
+  while ((took = now() - began) < seconds * 1e6);
+  return took / (turn - first);
+}
+
+int main(int argc, char **argv) {
   size_t all = 0;
-  for (int kind = 0; kind < KINDS; kind++) { /* readable in any order */
-    lw_slice out;
-    if (lw_deflater_message(&deflater[1], plain[kind], SIZE, &out) < 0) die("no memory");
-    memcpy(packed[kind], out.bytes, packed_size[kind] = out.n);
-    all += out.n;
+  if (argc > 1) connections = atoi(argv[1]);
+  if (connections < 1 || connections > MOST) die("how many connections?");
+  json_make(plain);
+  pack();
+  bare_init();
+  if (argc > 2) {
+    double kept = echo_for(atof(argv[2]), 0);
+    printf("%.2f %.2f\n", kept, echo_for(atof(argv[2]), 1));
+    return 0;
   }
+  our_init();
+  for (int kind = 0; kind < KINDS; kind++)
+    all += packed_size[kind];
   printf("%d bytes of JSON, compressed to %zu, zlib %s\n", SIZE, all / KINDS, zlibVersion());
   compare("compressed, takeover", bare_deflate, our_deflate, 0);
   compare("compressed, no takeover", bare_deflate, our_deflate, 1);
-  compare("decompressed, takeover", bare_inflate, our_inflate, 0);
   compare("decompressed, no takeover", bare_inflate, our_inflate, 1);
-  for (int fresh = 0; fresh < 2; fresh++) {
-    lw_deflater_clear(&deflater[fresh]);
-    lw_inflater_clear(&inflater[fresh]);
-  }
-  lw_deflate_shelf_clear(&shelf);
-  deflateEnd(&bare_out);
-  inflateEnd(&bare_in);
+  printf("by %d connections:\n", connections);
+  compare("echo, takeover", bare_echo, our_echo, 0);
+  compare("echo, no takeover", bare_echo, our_echo, 1);
   return 0;
 }

@@ -1,7 +1,7 @@
 /*
 ** load.c -- a load generator for echo servers, on the library's floors 0 and 1.
 **
-**   load [tls] PORT PID CONNECTIONS SIZE DEPTH SECONDS
+**   load [tls] [json | deflate | fresh] PORT PID CONNECTIONS SIZE DEPTH SECONDS
 **   load [tls] PORT PID CONNECTIONS SECONDS
 **
 ** Opens CONNECTIONS, keeps DEPTH binary messages of SIZE bytes under way on each, and after a
@@ -15,6 +15,9 @@
 **
 ** With "tls" it is wss, by TLS 1.3 and one cipher, whatever else a server would prefer; no
 ** certificate is verified.
+**
+** With "json" the messages are texts of bench/json.h, SIZE is theirs; with "deflate" they go compressed, with
+** "fresh" compressed without context takeover on either side: level 6, memLevel 8, windows of 32 KiB.
 */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,9 +36,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "deflate.h"
 #include "handshake.h"
 #include "http.h"
 #include "session.h"
+#include "json.h"
 #include "url.h"
 
 #define WARM_UP 0.5 /* seconds */
@@ -53,6 +58,7 @@ typedef struct client {
   size_t head_used;
   double *sent; /* when each message under way was sent: a ring of `depth` */
   unsigned first;
+  unsigned due, next; /* of the json messages: what comes back next, what goes next */
 } client;
 
 static struct {
@@ -65,6 +71,10 @@ static struct {
   lw_entropy entropy;
   unsigned char receive[256 * 1024];
   unsigned char *message;
+  int json, deflate;
+  unsigned char texts[JSON_KINDS][JSON_SIZE];
+  lw_deflate_options options;
+  lw_deflate_shelf shelf;
   double from, until; /* what is measured */
   uint64_t messages, pings;
   float *samples;
@@ -167,7 +177,9 @@ static void flush(client *c) {
 
 static void send_one(client *c, unsigned place) {
   c->sent[place] = now();
-  if (lw_session_send(&c->session, LW_BINARY, load.message, load.size) < 0) die("send");
+  lw_opcode opcode = load.json ? LW_TEXT : LW_BINARY;
+  const unsigned char *bytes = load.json ? load.texts[c->next++ % JSON_KINDS] : load.message;
+  if (lw_session_send(&c->session, opcode, bytes, load.size, load.deflate) < 0) die("send");
 }
 
 static void start(client *c) {
@@ -183,6 +195,7 @@ static void echoed(client *c, const lw_event *event) {
     fprintf(stderr, "load: an echo of %zu bytes, not %zu\n", event->n, load.size);
     exit(1);
   }
+  if (load.json && memcmp(event->bytes, load.texts[c->due++ % JSON_KINDS], JSON_SIZE) != 0) die("another echo");
   if (at >= load.from && at < load.until) {
     load.messages++;
     if (load.sample_count < SAMPLES) load.samples[load.sample_count++] = (float)((at - c->sent[c->first]) * 1e6);
@@ -204,6 +217,16 @@ static void feed(client *c, unsigned char *bytes, size_t n) {
   }
 }
 
+/* What was agreed on must be what was asked for. */
+static void extend(client *c, lw_slice extensions) {
+  lw_deflate_params params;
+  lw_deflate_way way = load.options.wishes[0].client;
+  if (lw_deflate_accept(&params, extensions, &load.options) < 0 || !params.agreed || params.ours.bits != way.bits ||
+      params.theirs.bits != way.bits || params.ours.fresh != way.fresh || params.theirs.fresh != way.fresh)
+    die("no compression, or another");
+  if (lw_session_extend(&c->session, &load.shelf, &load.options, &params) < 0) die("memory");
+}
+
 static void shake(client *c, const unsigned char *bytes, size_t n) {
   lw_http_field fields[64];
   lw_http_head head = {.fields = fields, .max_fields = 64};
@@ -219,6 +242,7 @@ static void shake(client *c, const unsigned char *bytes, size_t n) {
   if (size < 0 || lw_http_response(&head, (unsigned char *)c->head, (size_t)size) < 0 ||
       lw_handshake_response(&head, &offer, c->key, &protocol, &extensions) < 0)
     die("handshake");
+  if (load.deflate) extend(c, extensions);
   start(c);
 }
 
@@ -260,7 +284,7 @@ static void connect_one(client *c, const lw_handshake_offer *offer) {
   c->sent = calloc((size_t)load.depth + 1, sizeof *c->sent);
   lw_session_init(&c->session, LW_CLIENT, &load.limits, &load.pool, &load.entropy);
   if (!c->sent || lw_handshake_key(c->key, &load.entropy) < 0 ||
-      lw_handshake_request(&c->session.out, &load.pool, offer, c->key) < 0)
+      lw_handshake_request(&c->session.out.ready, &load.pool, offer, c->key) < 0)
     die("request");
   epoll_ctl(load.poller, EPOLL_CTL_ADD, c->fd, &event);
   flush(c);
@@ -313,33 +337,52 @@ static void measure_idle(client *clients, const lw_handshake_offer *offer, doubl
   printf("%.0f %.0f %.0f %.0f\n", memory, used.user * 1e3, used.system * 1e3, (double)load.pings);
 }
 
+/* The words in front: how many. */
+static int read_words(int argc, char **argv) {
+  int i = 1;
+  if (i < argc && strcmp(argv[i], "tls") == 0) {
+    prepare_tls();
+    i++;
+  }
+  if (i == argc || argv[i][0] < 'a') return i - 1;
+  load.json = 1;
+  load.deflate = strcmp(argv[i], "json") != 0;
+  json_make(load.texts);
+  lw_deflate_defaults(&load.options);
+  load.options.level = 6;
+  if (strcmp(argv[i], "fresh") == 0) load.options.wishes[0].client.fresh = load.options.wishes[0].server.fresh = 1;
+  return i;
+}
+
 int main(int argc, char **argv) {
-  char text[64];
+  char text[64], extensions[LW_DEFLATE_OFFER];
   struct rlimit descriptors;
   lw_url url;
   lw_handshake_offer offer = {.url = &url};
   client *clients;
   double seconds;
   cpu used;
-  if (argc > 1 && strcmp(argv[1], "tls") == 0) {
-    prepare_tls();
-    argc--;
-    argv++;
-  }
+  int words = read_words(argc, argv);
+  argc -= words;
+  argv += words;
   if (argc != 7 && argc != 5) {
-    fprintf(stderr, "usage: load [tls] PORT PID CONNECTIONS [SIZE DEPTH] SECONDS\n");
+    fprintf(stderr, "usage: load [tls] [json | deflate | fresh] PORT PID CONNECTIONS [SIZE DEPTH] SECONDS\n");
     return 2;
   }
   snprintf(text, sizeof text, "ws://127.0.0.1:%s/", argv[1]);
   if (lw_url_parse(&url, text, strlen(text)) < 0) die("url");
   load.pid = atol(argv[2]);
   load.count = (size_t)atol(argv[3]);
-  load.size = argc == 7 ? (size_t)atol(argv[4]) : 0;
+  load.size = load.json ? JSON_SIZE : argc == 7 ? (size_t)atol(argv[4]) : 0;
   load.depth = argc == 7 ? atoi(argv[5]) : 0;
   seconds = atof(argv[argc - 1]);
   getrlimit(RLIMIT_NOFILE, &descriptors);
   descriptors.rlim_cur = descriptors.rlim_max;
   setrlimit(RLIMIT_NOFILE, &descriptors);
+  if (load.deflate) {
+    lw_deflate_offer(extensions, &load.options);
+    offer.extensions = extensions;
+  }
   load.limits = (lw_limits){.max_payload = 1 << 30, .max_fragments = 1 << 20};
   load.poller = epoll_create1(EPOLL_CLOEXEC);
   load.samples = malloc(SAMPLES * sizeof *load.samples);

@@ -1,7 +1,8 @@
 -- run.lua -- echo throughput and latency against npm's ws, and what idle connections and their
 -- heartbeat cost. `make bench` runs it, `make -C bench heartbeat` the last alone, `make -C bench tls`
--- the echoes over wss, beside the least a C program can do. Server and load have a core each;
--- every figure of ours stands beside the peer's from the same run, taken in turn.
+-- the echoes over wss, beside the least a C program can do, `make -C bench deflate` what compression
+-- costs, beside npm's ws and zlib's own calls. Server and load have a core each; every figure of ours
+-- stands beside the peer's from the same run, taken in turn.
 local build = arg[1] or "build"
 local root = arg[0]:match "^(.*)/bench/" or "."
 
@@ -54,16 +55,19 @@ local function with_server(peer, measure)
   return result
 end
 
-local function load(port, pid, ...)
-  local words = { ... }
-  local line = capture(("%s%s/%s/bench/load %s %d %d %s"):format(
-    on_load, root, build, tls and "tls" or "", port, pid, table.concat(words, " ")))
+local function numbers_of(command)
+  local line = capture(command)
   local numbers = {}
   for number in line:gmatch "[%d.]+" do
     numbers[#numbers + 1] = tonumber(number)
   end
-  assert(#numbers > 0, "the load generator failed")
+  assert(#numbers > 0, "this failed: " .. command)
   return numbers
+end
+
+local function load(port, pid, ...)
+  return numbers_of(("%s%s/%s/bench/load %s %d %d %s"):format(
+    on_load, root, build, tls and "tls" or "", port, pid, table.concat({ ... }, " ")))
 end
 
 local function median(list)
@@ -136,6 +140,59 @@ local function heartbeat(connections)
   end
 end
 
+-- What a busy machine adds is no cost of theirs.
+local function least(list) return math.min(table.unpack(list)) end
+
+-- Echoes of 4 KiB of JSON: as they are, and compressed, by both servers; and by zlib alone on the same core.
+local function deflate(connections)
+  local modes = { "json", "deflate", "fresh" }
+  local names = { deflate = "with context takeover", fresh = "without" }
+  local cost = {} -- by peer's name and mode: microseconds of the server's CPU
+  local zlib = { deflate = {}, fresh = {} }
+  for _ = 1, ROUNDS do
+    for _, peer in ipairs(peers) do
+      local of = cost[peer.name] or { json = {}, deflate = {}, fresh = {} }
+      cost[peer.name] = of
+      for _, mode in ipairs(peer.present ~= false and modes or {}) do
+        local server = { name = peer.name, command = peer.command .. (mode == "json" and "" or mode) }
+        table.insert(of[mode], with_server(server, function(port, pid)
+          return numbers_of(("%s%s/%s/bench/load %s %d %d %d 0 1 %d"):format(
+            on_load, root, build, mode, port, pid, connections, SECONDS))
+        end)[2])
+      end
+    end
+    -- the other core is as busy as it was, since they may share a cache
+    local alone = ("%s/%s/bench/deflate_cost %d %d"):format(root, build, connections, SECONDS)
+    alone = numbers_of(("%s%s >/dev/null & %s%s; wait"):format(on_load, alone, on_server, alone))
+    table.insert(zlib.deflate, alone[1])
+    table.insert(zlib.fresh, alone[2])
+  end
+  print(("echo of 4 KiB of JSON, %d connections, one message under way on each, level 6, memLevel 8, windows of 32 KiB;"):format(
+    connections))
+  print "microseconds of the server's CPU for each message"
+  local function row(name, of)
+    print(("  %-10s %8.1f without compression"):format(name, of.json))
+    for _, mode in ipairs { "deflate", "fresh" } do
+      print(("  %-10s %8.1f %-21s  %8.1f of it compression, %.2f of zlib's %.1f"):format(
+        name, of[mode], names[mode], of[mode] - of.json, (of[mode] - of.json) / zlib[mode], zlib[mode]))
+    end
+  end
+  for mode, list in pairs(zlib) do zlib[mode] = least(list) end
+  for _, peer in ipairs(peers) do
+    local of = cost[peer.name]
+    for mode, list in pairs(of) do of[mode] = list[1] and least(list) end
+    if of.json then row(peer.name, of) end
+  end
+  if not cost["npm ws"].json then return end
+  for _, mode in ipairs(modes) do
+    print(("  to npm ws  %8.2f %s"):format(cost.lunawire[mode] / cost["npm ws"][mode], names[mode] or "without compression"))
+  end
+end
+
+if arg[2] == "deflate" then
+  deflate(10)
+  return deflate(100)
+end
 if arg[2] == "heartbeat" then
   return heartbeat(10000)
 end
