@@ -490,6 +490,22 @@ describe("permessage-deflate #foreign #slow", function()
       end)
     end
 
+    -- What we asked for is a hint, which a server need not repeat; it may count on it all the same (RFC 7692, 7.1).
+    for _, hint in ipairs { { clientMaxWindowBits = 9 }, { clientNoContextTakeover = true } } do
+      it("our client keeps to its own hint, though the answer has none: " .. next(hint), function()
+        local port = peer:ask("listen", {
+          answer = SET, down = down.file, server = { bits = 15, fresh = false }, seed = 1,
+          client = { bits = hint.clientMaxWindowBits or 15, fresh = hint.clientNoContextTakeover or false },
+        }).port
+        local visit = goTo(port, hint, 0)
+        foreign.await(function() return visit.close or visit.heard and visit.heard.count == COUNT end, "the messages")
+        visit.ws:close(1000)
+        local said = peer:ask("heard", { port = port })
+        assert.equal(SET, visit.extensions)
+        judge(visit.heard, said, up)
+      end)
+    end
+
     for _, combination in ipairs(combinations(32, 5)) do
       it("our server, " .. named(combination), function()
         local asks = combination.by == "client"

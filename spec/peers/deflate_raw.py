@@ -121,9 +121,9 @@ class Deflater:
 
     def message(self, data):
         if self.context is None or self.way["fresh"]:
-            level = self.chance.choice([-1, 0, 1, 6, 9])
+            level = self.chance.choice([-1, -1, 0, 1, 6, 9])
             strategy = self.chance.choice(
-                [zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED])
+                [zlib.Z_DEFAULT_STRATEGY] * 6 + [zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED])
             self.context = zlib.compressobj(
                 level, zlib.DEFLATED, -self.way["bits"], self.chance.choice([1, 8, 9]), strategy)
         packed = self.context.compress(data) + self.context.flush(zlib.Z_SYNC_FLUSH)
