@@ -282,6 +282,22 @@ describe("a hello", function()
     assert.same({ "message 1\na", "message 1\na" }, sent)
   end)
 
+  it("sends what must not be compressed with the same word to the socket", function()
+    local link, sent = opened(), {}
+    local socket = { readyState = 1, send = function(_, _, options)
+      sent[#sent + 1] = options or "text"
+      return true
+    end }
+    for _, options in ipairs { "binary", {}, { binary = true }, { compress = true }, { compress = false },
+      { compress = false, binary = true } } do
+      local binary, plain = links.manner(options)
+      link:add { data = "x", binary = binary, plain = plain, at = 0 }
+    end
+    link:write(socket)
+    assert.same({ "binary", "text", "binary", "text", { binary = false, compress = false }, { binary = true, compress = false } },
+      sent)
+  end)
+
   it("of a client that knows another memory does not count what that had sent", function()
     local link = opened()
     add(link, "a", "b")

@@ -144,7 +144,7 @@ local function opened(state)
   if type(greeting) ~= "string" then
     mistake("TypeError", "greeting: a string expected, got " .. typename(greeting))
   end
-  socket:send(state.link:hello(greeting))
+  socket:send(state.link:hello(greeting), { compress = false }) -- it holds the name, which is all it takes to be the session
 end
 
 local function acknowledged(state, errors, entries)
@@ -249,9 +249,9 @@ function methods.send(object, data, options, fn)
     mistake("QuotaExceededError", ("send: %d messages of %d bytes wait for their acknowledgement; this one has %d"):format(
       link:count(), link.bytes, size))
   end
-  local bytes, binary = links.bytes(data, options)
+  local bytes, binary, plain = links.bytes(data, options)
   local receipt = { number = nil, acknowledged = false, error = nil, ondone = nil }
-  link:add { number = nil, data = bytes, binary = binary, at = core.now(), receipt = receipt, fn = fn }
+  link:add { number = nil, data = bytes, binary = binary, plain = plain, at = core.now(), receipt = receipt, fn = fn }
   arm(state)
   link:write(state.socket)
   return receipt

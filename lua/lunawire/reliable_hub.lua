@@ -226,7 +226,7 @@ local function welcome(line, hello, greeting)
   local continued, problem = link:meet(hello)
   if continued == nil then return refuse(line, problem) end -- a fresh session refuses no hello
   attach(session, line)
-  line.socket:send(link:hello())
+  line.socket:send(link:hello(), { compress = false })
   link:write(line.socket)
   local errors, fields = {}, { continued = continued, greeting = greeting, request = line.request }
   if fresh then
@@ -351,8 +351,8 @@ function methods.send(object, data, options)
     if line then line.socket:close(1013, "too much is not acknowledged") end
     return false
   end
-  local bytes, binary = links.bytes(data, options)
-  link:add { number = nil, data = bytes, binary = binary, at = 0, receipt = nil }
+  local bytes, binary, plain = links.bytes(data, options)
+  link:add { number = nil, data = bytes, binary = binary, plain = plain, at = 0, receipt = nil }
   if session.line then link:write(session.line.socket) end
   return true
 end

@@ -68,11 +68,13 @@ function link.parse(data, binary)
   return kind, value, sub(data, stop + 1)
 end
 
---- What may be sent (core.messageSize has looked at it), as it is kept: a string, and whether it goes as a binary
--- message. Of an ArrayBuffer a copy, of a Blob its bytes. Raises what reading a file raises.
+--- What may be sent (core.messageSize has looked at it), as it is kept: a string, whether it goes as a binary message,
+-- and whether it must not be compressed. Of an ArrayBuffer a copy, of a Blob its bytes. Raises what reading a file raises.
 function link.bytes(data, options)
-  if type(data) ~= "string" then return data:string(), true end
-  return data, options == "binary" or type(options) == "table" and options.binary or false
+  local more = type(options) == "table" and options or {}
+  local plain = more.compress == false
+  if type(data) ~= "string" then return data:string(), true, plain end
+  return data, options == "binary" or more.binary or false, plain
 end
 
 --- A new name, which nobody can guess: that many random bytes, in hexadecimal.
@@ -104,7 +106,7 @@ function link.new(session, epoch, received)
     -- Ours. `first` ≤ next: those between are kept. sent ≤ reached.
     first = 1,        -- the oldest we keep, or `next`
     next = 1,         -- the number of the next
-    queue = {},       -- number -> entry { number, data, binary, at }
+    queue = {},       -- number -> entry { number, data, binary, plain, at }
     bytes = 0,        -- of their data
     sent = 0,         -- the last that went, or need not go, over this line
     reached = 0,      -- the last the other side can know of, from any line
@@ -133,7 +135,7 @@ local function place(queue, entry, n)
   if entry.receipt then entry.receipt.number = n end
 end
 
---- Keeps one more of ours: { data, binary, at, receipt (with one: its `number` is set, too) }.
+--- Keeps one more of ours: { data, binary, plain, at, receipt (with one: its `number` is set, too) }.
 function Link:add(entry)
   place(self.queue, entry, self.next)
   self.next = self.next + 1
@@ -295,7 +297,7 @@ function Link:acknowledgement()
   return format("ack %d\n", n)
 end
 
---- The next message that is to go over this line, and whether it is binary; nil if there is none.
+--- The next message that is to go over this line, whether it is binary and must not be compressed; nil if there is none.
 function Link:output()
   if not self.met then return nil end
   if self.sent + 1 < self.first then -- given up before they went
@@ -307,15 +309,15 @@ function Link:output()
   if not entry then return nil end
   self.sent = entry.number
   self.reached = max(self.reached, self.sent)
-  return format("message %d\n", entry.number) .. entry.data, entry.binary
+  return format("message %d\n", entry.number) .. entry.data, entry.binary, entry.plain
 end
 
 --- Hands all output to a socket, as far as it wants it. After its `drain`: full = false, and again.
 function Link:write(socket)
   while not self.full and socket.readyState == 1 do
-    local data, binary = self:output()
+    local data, binary, plain = self:output()
     if not data then return end
-    self.full = not socket:send(data, binary and "binary" or nil)
+    self.full = not socket:send(data, plain and { binary = binary, compress = false } or binary and "binary" or nil)
   end
 end
 
