@@ -290,8 +290,8 @@ describe("a hello", function()
     end }
     for _, options in ipairs { "binary", {}, { binary = true }, { compress = true }, { compress = false },
       { compress = false, binary = true } } do
-      local binary, plain = links.manner(options)
-      link:add { data = "x", binary = binary, plain = plain, at = 0 }
+      local bytes, binary, plain = links.bytes("x", options)
+      link:add { data = bytes, binary = binary, plain = plain, at = 0 }
     end
     link:write(socket)
     assert.same({ "binary", "text", "binary", "text", { binary = false, compress = false }, { binary = true, compress = false } },

@@ -269,7 +269,7 @@ describe("the options of types/lunawire.lua", function()
       ["lua_tls.c server_known"] = "ServerTls", ["lua_tls.c pair_known"] = "TlsCertificate",
       ["lua_server.c known"] = "ServerOptions", ["lua_server.c heartbeat_known"] = "ServerHeartbeat",
       ["lua_event.c known"] = "ListenerOptions", ["lua_check.c known"] = "MessageOptions",
-      ["lua_blob.c known"] = "BlobOptions",
+      ["lua_blob.c known"] = "BlobOptions", ["lua_settings.c deflate_known"] = "DeflateOptions",
     }
     local tables = tablesOfC()
     same("the list of option tables", classes, tables)
