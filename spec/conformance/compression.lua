@@ -134,11 +134,11 @@ local function echo(case, role, nth, bytes)
   return table.concat(output)
 end
 
-local function plan(list, role, factor)
+local function plan(list, role)
   local lines = {}
   for i, case in ipairs(list) do
     local client, server = case.client, case.server
-    lines[i] = table.concat({ case.number, role, case.kind, case.size, case.count * factor, case.theirs, case.ours,
+    lines[i] = table.concat({ case.number, role, case.kind, case.size, case.count, case.theirs, case.ours,
       client[1], client[2] and 1 or 0, server[1], server[2] and 1 or 0, case.peerLevel, case.peerMemLevel }, " ") .. "\n"
   end
   return table.concat(lines)
@@ -150,10 +150,10 @@ local function python(what, folder)
   if status ~= 0 then error(output) end
 end
 
--- Runs the cases with `factor` times as many messages. Returns, by number: "ok <bytes> <compressed>", or what is wrong.
-function compression.run(list, role, factor)
+-- Runs the cases. Returns, by number: "ok <bytes> <compressed>", or what is wrong.
+function compression.run(list, role)
   local folder, mistakes, verdicts = helper.directory(), {}, {}
-  helper.write(folder .. "/plan", plan(list, role, factor or 1))
+  helper.write(folder .. "/plan", plan(list, role))
   python("make", folder)
   local input, out = assert(io.open(folder .. "/in", "rb")), assert(io.open(folder .. "/out", "wb"))
   for nth, case in ipairs(list) do
