@@ -678,6 +678,27 @@ end)
 
 -- --- memory that runs out -----------------------------------------------------------------------
 
+describe("a session with permessage-deflate that", function()
+  for name, ending in pairs {
+    ["closes"] = function(session) session:close(1000) end,
+    ["is closed"] = function(session, role)
+      session:feed(helper.arriving(role, { { "close", payload = frames.closing(1000) } }))
+    end,
+    ["fails"] = function(session, role) session:feed(helper.arriving(role, { { 3, payload = "" } })) end,
+  } do
+    it(name .. " gives its contexts back", function()
+      for _, role in ipairs { "server", "client" } do
+        local session = probe.session(role, { deflate = {} })
+        session:send("text", ("out "):rep(100))
+        session:feed(helper.arriving(role, { { "text", rsv = 4, payload = frames.hex "f2 48 cd c9 c9 07 00" } }))
+        assert.equal(0, (select(3, session:held())))
+        ending(session, role)
+        assert.equal(2, (select(3, session:held())))
+      end
+    end)
+  end
+end)
+
 describe("without memory", function()
   eachRole(function(role)
     for name, list in pairs {

@@ -612,7 +612,9 @@ static int cast_to(lw_server *server, cast *frame, lw_conn *c) {
   if (lw_conn_where(c) != LW_CONN_OPEN) return 0;
   bits = bits_for(server, &frame->message, c);
   chunk = &frame->chunks[bits];
-  if (!*chunk && !(*chunk = new_chunk(server, &frame->message, bits))) return LW_ERR_MEMORY;
+  if (bits > 0 && !*chunk && !(*chunk = new_chunk(server, &frame->message, bits))) /* no memory for that: plain */
+    chunk = &frame->chunks[bits = 0];
+  if (!*chunk && !(*chunk = new_chunk(server, &frame->message, 0))) return LW_ERR_MEMORY;
   if (lw_conn_share(c, *chunk, frame->message.n, bits > 0) >= 0) frame->count++;
   return 0;
 }

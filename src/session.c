@@ -254,6 +254,13 @@ static int queue_pong(lw_session *s) {
   return 0;
 }
 
+/* No message will be sent or read any more. */
+static void give_contexts_back(lw_session *s) {
+  if (!s->codec) return;
+  lw_deflater_forget(&s->codec->out);
+  lw_inflater_clear(&s->codec->in);
+}
+
 /*
 ** Our Close frame, into the place kept for it. A ping that came before it is answered
 ** before it, however the bytes were cut; only without memory that is left out.
@@ -261,6 +268,7 @@ static int queue_pong(lw_session *s) {
 static void put_close(lw_session *s, unsigned code, const void *reason, size_t n) {
   unsigned char body[LW_CONTROL_MAX];
   int used;
+  give_contexts_back(s);
   if (s->last_length > 0) return;
   (void)queue_pong(s);
   s->pong_due = 0;

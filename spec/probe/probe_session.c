@@ -522,13 +522,14 @@ static int probe_buffered(lua_State *L) {
   return 1;
 }
 
-/* s:held(): bytes of memory held for what the peer has sent; and zlib's, of this session */
+/* s:held(): bytes of memory held for what the peer has sent; zlib's, of this session; and its contexts that nobody uses */
 static int probe_held(lua_State *L) {
   const lw_session *s = &self(L)->session;
   size_t stashed = s->stash ? (size_t)(s->stashed ? s->end - s->in : 1) : 0;
   lua_pushinteger(L, (lua_Integer)(s->message_capacity + stashed));
   lua_pushinteger(L, (lua_Integer)self(L)->shelf.held);
-  return 2;
+  lua_pushinteger(L, (lua_Integer)(self(L)->shelf.inflating_kept + self(L)->shelf.deflating_kept));
+  return 3;
 }
 
 /* --- the module --- */
