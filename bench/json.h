@@ -9,6 +9,7 @@
 
 #define JSON_SIZE 4096
 #define JSON_KINDS 64 /* different messages */
+#define JSON_APART 7  /* how far apart in these connections begin */
 
 static inline void json_make(unsigned char messages[JSON_KINDS][JSON_SIZE]) {
   static const char *const names[] = {"price", "volume", "symbol", "time", "bid", "ask", "user", "text"};

@@ -395,7 +395,10 @@ int main(int argc, char **argv) {
     measure_idle(clients, &offer, seconds);
     return 0;
   }
-  for (size_t i = 0; i < load.count; i++) connect_one(&clients[i], &offer);
+  for (size_t i = 0; i < load.count; i++) {
+    clients[i].due = clients[i].next = (unsigned)i * JSON_APART;
+    connect_one(&clients[i], &offer);
+  }
   turn(now() + WARM_UP);
   used = server_cpu();
   load.from = now();

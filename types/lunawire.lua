@@ -220,7 +220,7 @@ function CloseCode.name(code) end
 ---The options of a message. `"binary"` is short for `{ binary = true }`.
 ---@class lunawire.MessageOptions
 ---@field binary? boolean (default: false) A string goes as a binary message. ArrayBuffers and Blobs always do.
----@field compress? boolean (default: true) false: the message goes as it is, though compression was agreed on: for what is secret (docs/compression.md).
+---@field compress? boolean (default: true) false: not compressed, though the connection has agreed on it; files never are.
 
 ---Makes a client. Connecting begins with the next turn of the loop, so handlers that are set right after miss nothing.
 ---Raises SyntaxError for a URL that does not parse, whose scheme is none of ws, wss, http and https (taken as ws and wss)
@@ -356,16 +356,16 @@ function WebSocket:publish(topic, data, options) end
 ---@field noDelay? boolean (default: true) TCP_NODELAY.
 ---@field perMessageDeflate? boolean|lunawire.DeflateOptions (default: true; on a server false) Compression (RFC 7692): a client offers it, a server takes the offer. A table says how.
 
----How messages are compressed (RFC 7692; docs/compression.md). What is asked of the other side is a condition: where it is
----not met nothing is compressed.
+---How messages are compressed (docs/compression.md). On a client, what names the server is a condition and what names the
+---client a promise; on a server it is the other way round (RFC 7692, 7.1).
 ---@class lunawire.DeflateOptions
----@field threshold? integer (default: 256) Messages of fewer bytes go as they are.
----@field level? integer (default: 6) 0 to 9: from quick to small.
----@field memLevel? integer (default: 8) 1 to 9: the memory for compressing.
----@field clientMaxWindowBits? integer (default: 15) The client refers to no more than 2^n bytes back: 9 to 15, on a server 8 as well.
----@field serverMaxWindowBits? integer (default: 15) The same for the server: 9 to 15, on a client 8 as well.
----@field clientNoContextTakeover? boolean (default: false) Each message of the client's is compressed for itself: no memory between messages.
----@field serverNoContextTakeover? boolean (default: false) Each message of the server's is compressed for itself.
+---@field threshold? integer (default: 256) Bytes of the shortest message that goes compressed.
+---@field level? integer (default: zlib's choice, 6) 0 (stored) to 9; 1 is the fastest.
+---@field memLevel? integer (default: 8) 1 to 9: how much memory zlib takes for compressing.
+---@field clientMaxWindowBits? integer (default: 15) 9 to 15 (on a server 8, too): the client's messages refer at most 2^n bytes back.
+---@field serverMaxWindowBits? integer (default: 15) 9 to 15 (on a client 8, too): the same of the server's.
+---@field clientNoContextTakeover? boolean (default: false) Each message of the client's is compressed for itself.
+---@field serverNoContextTakeover? boolean (default: false) The same of the server's.
 
 ---The third argument of a WebSocket. An unknown name raises TypeError and names the nearest.
 ---@class lunawire.ClientOptions: lunawire.SocketOptions
