@@ -74,10 +74,12 @@ Peer.__index = Peer
 Peer.__name = "foreign.Peer"
 
 -- Starts a program, which connects to a port of ours for what it will be asked.
+foreign.seconds = nil -- that a peer may live; nil: helper.peer's own
+
 function foreign.peer(command)
   local listener = tcp.listen()
   local directory = helper.directory()
-  local process = helper.peer(("TMPDIR=%s exec %s %d"):format(helper.quote(directory), command, listener.port))
+  local process = helper.peer(("TMPDIR=%s exec %s %d"):format(helper.quote(directory), command, listener.port), foreign.seconds)
   local socket = helper.await(function() return listener:accept() end, pump, 30)
   listener:close()
   if not socket then
