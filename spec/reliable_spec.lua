@@ -58,6 +58,20 @@ local function heard(peer)
   return ({ "text", "binary", [8] = "close" })[frame.opcode] .. " " .. frame.payload
 end
 
+-- With whom compression is agreed on, too.
+local SQUEEZING = { ["Sec-WebSocket-Extensions"] = "permessage-deflate" }
+for name, value in pairs(SPOKEN) do SQUEEZING[name] = value end
+
+-- Of the next messages (compressed ones have RSV1): which went as they are, with their payload; "-" for the others.
+local function uncompressed(peer, count)
+  local list = {}
+  for i = 1, count do
+    local frame = assert(peer:next(), "the stream ended")
+    list[i] = frame.rsv == 0 and frame.payload or "-"
+  end
+  return list
+end
+
 -- Waits for a Close frame; its code and reason.
 local function ending(peer)
   local frame = assert(peer:next(), "the stream ended")
@@ -486,6 +500,24 @@ describe("a reliable server", function()
     peer:close()
   end)
 
+  it("compresses neither its name nor what is sent with { compress = false }, a note or a message", function()
+    local server, _, log = serve(nil, { perMessageDeflate = { threshold = 0 } })
+    local peer = wire.client(server.port, SQUEEZING)
+    texts(peer, "hello " .. SESSION .. " - 0 1\n")
+    desk.heard(log, "session")
+    local session = log.events[1].session
+    session:send "1"
+    session:send("2", { compress = false })
+    session:note "3"
+    session:note("4", { compress = false })
+    session:note("5", { compress = false, binary = true })
+    local list = uncompressed(peer, 6)
+    assert.matches("^hello " .. SESSION, list[1])
+    list[1] = "hello"
+    assert.same({ "hello", "-", "message 2\n2", "-", "note\n4", "note\n5" }, list)
+    peer:close()
+  end)
+
   it("sends and takes bytes in any form", function()
     local server, _, log = serve()
     local peer = visit(server)
@@ -802,6 +834,24 @@ describe("a reliable client", function()
     assert.same({ 1, 2, 3 }, order)
     assert.is_nil(three.error)
     assert.equal(0, link.bufferedAmount)
+    peer:close()
+  end)
+
+  it("compresses neither its name nor what is sent with { compress = false }, a note or a message", function()
+    local socket = lunawire.WebSocket(place.url, reliable.protocol, { perMessageDeflate = { threshold = 0 } })
+    local link = reliable.client(socket, { session = SESSION })
+    desk.finally(function() socket:close() end)
+    local peer = place:open(SQUEEZING)
+    local list = uncompressed(peer, 1)
+    assert.matches("^hello " .. SESSION, list[1])
+    texts(peer, "hello " .. SESSION .. " e1 0 1\n")
+    wire.await(function() return link.connected end)
+    link:send "1"
+    link:send("2", { compress = false })
+    link:note "3"
+    link:note("4", { compress = false })
+    link:note("5", { compress = false, binary = true })
+    assert.same({ "-", "message 2\n2", "-", "note\n4", "note\n5" }, uncompressed(peer, 5))
     peer:close()
   end)
 

@@ -262,8 +262,8 @@ function methods.note(object, data, options)
   local state = Link.state(object)
   core.messageSize(data, options)
   if not state.connected or state.socket.readyState ~= 1 then return false end
-  local bytes, binary = links.bytes(data, options)
-  state.socket:send(links.note(bytes), { binary = binary })
+  local bytes, binary, plain = links.bytes(data, options)
+  state.socket:send(links.note(bytes), { binary = binary, compress = not plain })
   return true
 end
 

@@ -362,8 +362,8 @@ function methods.note(object, data, options)
   local session = Session.state(object)
   core.messageSize(data, options)
   if not session.line or session.line.socket.readyState ~= 1 then return false end
-  local bytes, binary = links.bytes(data, options)
-  session.line.socket:send(links.note(bytes), { binary = binary })
+  local bytes, binary, plain = links.bytes(data, options)
+  session.line.socket:send(links.note(bytes), { binary = binary, compress = not plain })
   return true
 end
 
