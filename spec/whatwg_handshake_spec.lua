@@ -90,6 +90,18 @@ describe("WebSockets 2.2, establish a WebSocket connection: the request", functi
     assert.equal(1, count)
   end)
 
+  it("steps 9 and 10: compression is offered, as it was asked for (docs/browser.md: compression)", function()
+    assert.equal("permessage-deflate; client_max_window_bits", request.headers["sec-websocket-extensions"])
+    for offer, option in pairs {
+      ["permessage-deflate; client_no_context_takeover; client_max_window_bits=10"] =
+        { clientMaxWindowBits = 10, clientNoContextTakeover = true },
+      none = false,
+    } do
+      local _, _, peer = whatwg.asking(nil, { perMessageDeflate = option })
+      assert.equal(offer, peer.request.headers["sec-websocket-extensions"] or "none")
+    end
+  end)
+
   it("RFC 6455, 4.1: Host is host and port; the default port is left out", function()
     assert.equal("127.0.0.1:" .. whatwg.server.port, request.headers.host)
     local other = WebSocket("ws://example.test/", nil, { proxy = ("http://127.0.0.1:%d"):format(whatwg.server.port) })
