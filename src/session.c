@@ -97,6 +97,40 @@ static size_t put_frame(unsigned char *at, lw_frame *frame, const unsigned char 
   return used + n;
 }
 
+/* Writes a control frame to `at`. Returns its length or a negative lw_err. */
+static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const void *bytes,
+                       size_t n) {
+  lw_frame frame = {.length = n, .opcode = (unsigned char)opcode, .fin = 1};
+  if (s->role == LW_CLIENT) {
+    int err = lw_entropy_take(s->entropy, frame.key, 4);
+    if (err < 0) return err;
+    frame.masked = 1;
+  }
+  return (int)put_frame(at, &frame, bytes);
+}
+
+static int queue_control(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
+  unsigned char frame[LW_FRAME_MAX + LW_CONTROL_MAX];
+  int used = put_control(s, frame, opcode, bytes, n);
+  return used < 0 ? used : lw_buf_append(lw_outgoing_control(&s->out), s->pool, frame, (size_t)used);
+}
+
+/* Of many pings that came while nothing could be sent, only the last is answered (5.5.3). */
+static int queue_pong(lw_session *s) {
+  int err;
+  if (!s->pong_due || s->pong_end > s->out.sent) return 0;
+  err = queue_control(s, LW_PONG, s->pong, s->pong_length);
+  if (err < 0) return err;
+  s->pong_due = 0;
+  s->pong_end = lw_outgoing_end(&s->out);
+  return 0;
+}
+
+/* A ping is answered before what is sent after it (5.5.2: "as soon as is practical"); without memory it stays due. */
+static void pong_first(lw_session *s) {
+  (void)queue_pong(s);
+}
+
 static size_t frame_count(const lw_limits *limits, size_t n) {
   if (limits->fragment_size == 0 || n <= limits->fragment_size) return 1;
   return (size_t)((n - 1) / limits->fragment_size + 1);
@@ -166,6 +200,7 @@ int lw_session_send(lw_session *s, lw_opcode opcode, const void *bytes, size_t n
   lw_slice payload;
   int err;
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  pong_first(s);
   if (!compress || !s->codec || !lw_deflater_wants(&s->codec->out, n) ||
       lw_deflater_message(&s->codec->out, bytes, n, &payload) < 0) /* no memory for that: plain */
     return queue_message(s, opcode, 0, bytes, n, n);
@@ -187,6 +222,7 @@ lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opc
 int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n, int compressed) {
   int err;
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  pong_first(s);
   err = lw_buf_share(lw_outgoing_tail(&s->out), chunk, n);
   if (err == 0 && compressed) lw_deflater_forget(&s->codec->out); /* the peer knows more than our context */
   return err;
@@ -195,6 +231,7 @@ int lw_session_share(lw_session *s, lw_chunk *chunk, size_t n, int compressed) {
 int lw_session_begin(lw_session *s, lw_opcode opcode, uint64_t n) {
   uint64_t most = s->limits->fragment_size;
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
+  pong_first(s);
   if (most == 0 || most > FRAGMENT) most = FRAGMENT;
   return lw_outgoing_begin(&s->out, opcode, n, (size_t)most, s->role == LW_CLIENT);
 }
@@ -219,39 +256,10 @@ void lw_session_forsake(lw_session *s) {
   lw_outgoing_forsake(&s->out);
 }
 
-/* Writes a control frame to `at`. Returns its length or a negative lw_err. */
-static int put_control(lw_session *s, unsigned char *at, lw_opcode opcode, const void *bytes,
-                       size_t n) {
-  lw_frame frame = {.length = n, .opcode = (unsigned char)opcode, .fin = 1};
-  if (s->role == LW_CLIENT) {
-    int err = lw_entropy_take(s->entropy, frame.key, 4);
-    if (err < 0) return err;
-    frame.masked = 1;
-  }
-  return (int)put_frame(at, &frame, bytes);
-}
-
-static int queue_control(lw_session *s, lw_opcode opcode, const void *bytes, size_t n) {
-  unsigned char frame[LW_FRAME_MAX + LW_CONTROL_MAX];
-  int used = put_control(s, frame, opcode, bytes, n);
-  return used < 0 ? used : lw_buf_append(lw_outgoing_control(&s->out), s->pool, frame, (size_t)used);
-}
-
 int lw_session_ping(lw_session *s, const void *bytes, size_t n) {
   if (s->state != LW_SESSION_OPEN) return LW_ERR_CLOSED;
   if (n > LW_CONTROL_MAX) return LW_ERR_CONTROL_LENGTH;
   return queue_control(s, LW_PING, bytes, n);
-}
-
-/* Of many pings that came while nothing could be sent, only the last is answered (5.5.3). */
-static int queue_pong(lw_session *s) {
-  int err;
-  if (!s->pong_due || s->pong_end > s->out.sent) return 0;
-  err = queue_control(s, LW_PONG, s->pong, s->pong_length);
-  if (err < 0) return err;
-  s->pong_due = 0;
-  s->pong_end = lw_outgoing_end(&s->out);
-  return 0;
 }
 
 /* No message will be sent or read any more. */
