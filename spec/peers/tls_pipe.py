@@ -17,6 +17,25 @@ def end(sock):
         pass
 
 
+def receive(sock):
+    """None: nothing for us. What makes a TLS socket readable may be a session ticket, for which nobody must wait."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(65536)
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return None
+    finally:
+        sock.setblocking(True)
+
+
+def send(sock, data):
+    """Who reads no more may still have something to say."""
+    try:
+        sock.sendall(data)
+    except OSError:
+        pass
+
+
 def join(near, far):
     """One thread for both ways, since an SSL object is no two threads' at a time."""
     other = {near: far, far: near}
@@ -25,10 +44,10 @@ def join(near, far):
     while other:
         ready = [sock for sock in other if isinstance(sock, ssl.SSLSocket) and sock.pending()]
         for sock in ready or select.select(list(other), [], [])[0]:
-            data = sock.recv(65536)
+            data = receive(sock)
             if data:
-                other[sock].sendall(data)
-            else:
+                send(other[sock], data)
+            elif data is not None:
                 end(other.pop(sock))
     near.close()
     far.close()
