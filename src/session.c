@@ -541,11 +541,13 @@ static int check_swollen(lw_session *s, const unsigned char *bytes, size_t n) {
 static int swell(lw_session *s) {
   for (;;) {
     long got;
+    unsigned char *to;
     int err = grow_swollen(s);
     if (err < 0) return err;
-    got = lw_inflater_next(&s->codec->in, s->message + s->message_used, s->message_capacity - s->message_used);
+    to = s->message ? s->message + s->message_used : NULL; /* none, if no message may have a byte */
+    got = lw_inflater_next(&s->codec->in, to, s->message_capacity - s->message_used);
     if (got <= 0) return (int)got;
-    if ((err = check_swollen(s, s->message + s->message_used, (size_t)got)) < 0) return err;
+    if ((err = check_swollen(s, to, (size_t)got)) < 0) return err;
     s->message_used += (size_t)got;
   }
 }
