@@ -179,11 +179,10 @@ static long take_page(lw_upgrade *u, const unsigned char *bytes, size_t n) {
 int lw_upgrade_page(lw_upgrade *u, const unsigned char *bytes, size_t n) {
   long taken;
   int err;
-  do {
-    if ((taken = take_page(u, bytes, n)) < 0) break;
+  while ((taken = take_page(u, bytes, n)) >= 0 && (size_t)taken < n && !u->page_done) {
     bytes += taken;
     n -= (size_t)taken;
-  } while (n > 0 && !u->page_done);
+  }
   err = taken < 0 ? (int)taken : parse(u); /* the bytes may have moved */
   if (err < 0) u->whole = 0;
   return err < 0 ? err : u->page_done;
