@@ -9,6 +9,7 @@ BUILD   ?= build
 PORT    ?= 8080
 SPECS   ?=
 SEED    ?=
+SECONDS ?= 60
 JOBS    ?= 3
 
 # One directory for one set of compiler and flags: sanitizers build beside the normal build
@@ -151,10 +152,33 @@ $(PACKAGES): spec/package.json spec/package-lock.json
 bench: ready-test        ## measure against the peers that are installed
 	@$(MAKE_QUIETLY) -C bench LUA='$(LUA)'
 
+# --- fuzzing --------------------------------------------------------------------------------
+
+# One fuzzer for each file of fuzz/, over the floors below the system; fuzz.c is what they share.
+FUZZERS = $(patsubst fuzz/%.c,%,$(filter-out fuzz/fuzz.c,$(wildcard fuzz/*.c)))
+FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+WRAPPED = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=strdup
+
+.PHONY: fuzz fuzzers
+fuzz:                    ## fuzz what parses a peer's bytes, each FUZZERS for SECONDS (60); findings go to fuzz/findings/
+	@$(INSTALL) build check
+	@$(MAKE_QUIETLY) BUILD=build-fuzz CC=clang CFLAGS='$(FUZZ_CFLAGS)' fuzzers
+	@LUA='$(LUA)' fuzz/run.sh build-fuzz '$(SECONDS)' $(FUZZERS)
+
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
+	@:
+
+$(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(BUILD)/obj/fuzz/fuzz.o $(BELOW_LUA)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(WRAPPED) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+-include $(FUZZERS:%=$(BUILD)/obj/fuzz/%.d) $(BUILD)/obj/fuzz/fuzz.d
+
 # --- checking -------------------------------------------------------------------------------
 
 CHECKS = check-gcc check-clang check-layers check-lua check-cppcheck check-tidy check-symbols \
-	check-rockspec check-luas check-asan check-valgrind
+	check-rockspec check-luas check-asan check-valgrind check-fuzz
 
 .PHONY: check ready-check $(CHECKS)
 check: ready-check       ## the longer set: each of the check-... below, one after the other
@@ -234,6 +258,9 @@ check-valgrind: core probe ## the quick specs under valgrind
 		> $(BUILD)/valgrind.log 2>&1 || { cat $(BUILD)/valgrind.log; exit 1; }
 	@echo "under valgrind: `grep ' passed, ' $(BUILD)/valgrind.log | tail -n 1`"
 
+check-fuzz:              ## each fuzzer for three seconds
+	@$(MAKE_QUIETLY) fuzz SECONDS=3
+
 # --- the rest -------------------------------------------------------------------------------
 
 .PHONY: rockspec reference clean help
@@ -248,4 +275,4 @@ clean:                   ## remove what was built (installed npm packages stay)
 
 help:                    ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED JOBS V"
+	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED JOBS SECONDS FUZZERS V"

@@ -42,6 +42,7 @@ test  | command:certutil        | libnss3-tools      | nss-tools        | nss   
 test  | browser                 | chromium           | chromium         | chromium          | chromium       | google-chrome
 check | command:gcc             | gcc                | gcc libasan libubsan | gcc           | gcc            | gcc
 check | command:clang           | clang              | clang            | clang             | clang          | llvm
+check | fuzzer                  | libclang-rt-dev    | compiler-rt      | compiler-rt       | compiler-rt    | llvm
 check | command:clang-tidy      | clang-tidy         | clang-tools-extra | clang            | clang-extra-tools | llvm
 check | command:cppcheck        | cppcheck           | cppcheck         | cppcheck          | cppcheck       | cppcheck
 check | command:valgrind        | valgrind           | valgrind         | valgrind          | valgrind       | -
@@ -81,6 +82,9 @@ found() {
                         if "$python" -c "import $what" >/dev/null 2>&1; then return 0; fi
                       done
                       return 1 ;;
+    fuzzer)           # the libraries behind clang's -fsanitize=fuzzer
+                      have clang &&
+                        [ -n "$(find "$(clang -print-resource-dir)/" -name '*clang_rt.fuzzer*.a' 2>/dev/null)" ] ;;
     browser)          have chromium || have chromium-browser || have google-chrome ||
                         [ -d '/Applications/Google Chrome.app' ] ;;
   esac

@@ -1,0 +1,173 @@
+/*
+** fuzz.c -- what the fuzzers share.
+*/
+#include "fuzz.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+FUZZ_BEGIN
+
+void fuzz_fail(const char *file, int line, const char *what) {
+  fprintf(stderr, "%s:%d: %s\n", file, line, what);
+  abort();
+}
+
+/* --- the input --- */
+
+unsigned fuzz_byte(lw_slice *input) {
+  if (input->n == 0) return 0;
+  input->n--;
+  return *input->bytes++;
+}
+
+fuzz_cuts fuzz_cuts_read(lw_slice *input) {
+  static const size_t sizes[] = {1, 2, 3, 7, 15, 64, 300, 5000};
+  fuzz_cuts cuts;
+  cuts.state = fuzz_byte(input) * 2654435761u + 1;
+  cuts.most = FUZZ_CHOICE(input, sizes);
+  return cuts;
+}
+
+size_t fuzz_cuts_number(fuzz_cuts *cuts, size_t most) {
+  cuts->state = cuts->state * 1664525u + 1013904223u;
+  return 1 + (cuts->state >> 8) % most;
+}
+
+size_t fuzz_cuts_next(fuzz_cuts *cuts, size_t n) {
+  size_t piece = fuzz_cuts_number(cuts, cuts->most);
+  return piece < n ? piece : n;
+}
+
+/* --- what was seen --- */
+
+static int tracing(void) {
+  static int on = -1;
+  if (on < 0) on = getenv("FUZZ_TRACE") != NULL;
+  return on;
+}
+
+void fuzz_trace(const char *text) {
+  if (tracing()) fprintf(stderr, "== %s\n", text);
+}
+
+/* FNV-1a. */
+static void digest(fuzz_log *log, const unsigned char *bytes, size_t n) {
+  uint64_t d = log->digest ^ UINT64_C(0xcbf29ce484222325);
+  for (size_t i = 0; i < n; i++) d = (d ^ bytes[i]) * UINT64_C(0x100000001b3);
+  log->digest = d ^ UINT64_C(0xcbf29ce484222325);
+}
+
+void fuzz_log_number(fuzz_log *log, const char *name, int64_t number) {
+  if (tracing()) fprintf(stderr, "%s %lld\n", name, (long long)number);
+  digest(log, (const unsigned char *)&number, sizeof number);
+  log->count++;
+}
+
+void fuzz_log_bytes(fuzz_log *log, const char *name, const void *bytes, size_t n) {
+  if (tracing()) {
+    fprintf(stderr, "%s %zu:", name, n);
+    for (size_t i = 0; i < n && i < 200; i++) fprintf(stderr, " %02x", ((const unsigned char *)bytes)[i]);
+    fprintf(stderr, "\n");
+  }
+  digest(log, bytes, n);
+  log->count += n;
+}
+
+int fuzz_log_same(const fuzz_log *a, const fuzz_log *b) {
+  return a->digest == b->digest && a->count == b->count;
+}
+
+/* --- memory --- */
+
+/* The linker (--wrap) brings the calls of all that is linked here, so not those of shared libraries. */
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t n);
+void *__real_realloc(void *block, size_t n);
+void __real_free(void *block);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t n);
+void *__wrap_realloc(void *block, size_t n);
+void __wrap_free(void *block);
+char *__wrap_strdup(const char *text);
+
+static size_t held;
+static long allowed = -1;
+
+static int starved(void) {
+  if (allowed < 0) return 0;
+  if (allowed == 0) return 1;
+  allowed--;
+  return 0;
+}
+
+static void *counted(void *block) {
+  if (block) held += malloc_usable_size(block);
+  return block;
+}
+
+void *__wrap_malloc(size_t n) {
+  return starved() ? NULL : counted(__real_malloc(n));
+}
+
+void *__wrap_calloc(size_t count, size_t n) {
+  return starved() ? NULL : counted(__real_calloc(count, n));
+}
+
+void *__wrap_realloc(void *block, size_t n) {
+  size_t before = block ? malloc_usable_size(block) : 0;
+  void *grown = starved() ? NULL : __real_realloc(block, n);
+  if (grown) held -= before;
+  return counted(grown);
+}
+
+void __wrap_free(void *block) {
+  if (block) held -= malloc_usable_size(block);
+  __real_free(block);
+}
+
+char *__wrap_strdup(const char *text) {
+  size_t n = strlen(text) + 1;
+  char *copy = __wrap_malloc(n);
+  return copy ? memcpy(copy, text, n) : NULL;
+}
+
+size_t fuzz_held(void) {
+  return held;
+}
+
+void fuzz_starve(long n) {
+  allowed = n;
+}
+
+unsigned char *fuzz_copy(const void *bytes, size_t n) {
+  unsigned char *copy = __real_malloc(n);
+  if (n > 0) memcpy(copy, bytes, n);
+  return copy;
+}
+
+void fuzz_drop(void *copy) {
+  __real_free(copy);
+}
+
+/* --- chance --- */
+
+static uint32_t chance;
+
+void fuzz_reset_random(void) {
+  chance = 1;
+}
+
+/* In place of libcrypto's: keys are the same in each run. */
+int RAND_bytes(unsigned char *bytes, int n);
+int RAND_bytes(unsigned char *bytes, int n) {
+  for (int i = 0; i < n; i++) {
+    chance = chance * 1664525u + 1013904223u;
+    bytes[i] = (unsigned char)(chance >> 24);
+  }
+  return 1;
+}
+
+FUZZ_END

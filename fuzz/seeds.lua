@@ -1,0 +1,146 @@
+-- seeds.lua -- where the fuzzers begin: `lua fuzz/seeds.lua DIRECTORY` writes DIRECTORY/FUZZER/NAME.
+-- Each is a setting, as the fuzzer's first lines read it, and what the peer says.
+
+local directory = ...
+
+local function write(fuzzer, name, bytes)
+  local path = ("%s/%s/%s"):format(directory, fuzzer, name)
+  local file = assert(io.open(path, "wb"))
+  file:write(bytes)
+  file:close()
+end
+
+local function from_hex(text)
+  return (text:gsub("%s", ""):gsub("..", function(pair) return string.char(tonumber(pair, 16)) end))
+end
+
+for _, fuzzer in ipairs { "session", "request", "response", "grammar", "url", "inflate" } do
+  assert(os.execute(("mkdir -p '%s/%s'"):format(directory, fuzzer)))
+end
+
+-- --- session: flags, bits, limits (three), cuts (two), a script of eight actions with a size each ---
+
+local CLIENT, SERVER = 0, 1
+local DEFLATE, DIRECT, STASH = 2, 4, 8
+local QUIET = ("\0"):rep(16)
+local BUSY = from_hex "0301 0102 0205 0505 0600 0703 0907 0800" -- pings, sends, a long message, output
+local BYE = from_hex "0104 0401 0000 0300 0500 0401 0800 0600"
+
+local function session(name, flags, script, frames)
+  write("session", name, string.char(flags, 6, 5, 4, 0, 7, 3) .. script .. from_hex(frames))
+end
+
+-- RFC 6455, 5.7
+session("hello", CLIENT, QUIET, "81 05 48 65 6c 6c 6f")
+session("hello-masked", SERVER, BUSY, "81 85 37 fa 21 3d 7f 9f 4d 51 58")
+session("fragments-and-ping", CLIENT + STASH, BUSY, "01 03 48 65 6c 89 05 48 65 6c 6c 6f 80 02 6c 6f")
+session("long-16", CLIENT + DIRECT, BUSY, "82 7e 01 00" .. ("a5"):rep(256))
+session("long-64", SERVER + DIRECT, BUSY, "82 ff 00 00 00 00 00 01 00 00 00 00 00 00" .. ("c3"):rep(700))
+session("pings", CLIENT, BUSY, ("89 01 61"):rep(12) .. "8a 00")
+session("close", SERVER, BYE, "88 85 00 00 00 00 03 e8 62 79 65 81 80 00 00 00 00")
+session("we-close-first", CLIENT, BYE, "82 01 61 82 01 62 01 02 c3 a9 80 00 88 02 03 e9")
+session("text-cut-in-a-character", CLIENT, QUIET, "01 01 e2 00 01 82 80 01 ac 81 04 f0 9f 98 80")
+session("bad-text", SERVER, QUIET, "81 83 00 00 00 00 ed a0 80")
+-- RFC 7692, 7.2.3
+session("deflate", CLIENT + DEFLATE, BUSY, "c1 07 f2 48 cd c9 c9 07 00 c1 05 f2 00 11 00 00")
+session("deflate-fragments", CLIENT + DEFLATE, QUIET, "41 03 f2 48 cd 80 04 c9 c9 07 00")
+session("deflate-stored", CLIENT + DEFLATE, BYE, "c1 0b 00 05 00 fa ff 48 65 6c 6c 6f 00")
+session("deflate-final", CLIENT + DEFLATE, QUIET, "c1 08 f3 48 cd c9 c9 07 00 00")
+session("deflate-masked", SERVER + DEFLATE + STASH, BUSY, "c1 87 00 00 00 00 f2 48 cd c9 c9 07 00")
+
+-- --- request: limits (two), cuts (two), the request ---
+
+local UPGRADE = "Host: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+  .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
+local function request(name, line, fields, behind)
+  write("request", name, "\0\0\1\2" .. line .. " HTTP/1.1\r\n" .. fields .. "\r\n" .. (behind or ""))
+end
+
+-- RFC 6455, 1.2
+request("chat", "GET /chat", UPGRADE .. "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n", "\x81\x80")
+request("same-origin", "GET /", UPGRADE .. "Origin: https://server.example.com:443\r\n")
+request("absolute", "GET http://example.org:80/a?b", UPGRADE)
+request("options", "OPTIONS *", "Host: a\r\nContent-Length: 0\r\n")
+request("connect", "CONNECT example.org:443", "Host: example.org:443\r\n")
+request("plain", "HEAD /a?b", "Host: [::1]:80\r\nAccept: */*\r\n")
+request("body", "POST /", "Host: a\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")
+request("protocols", "GET /", UPGRADE .. "Sec-WebSocket-Protocol: a,b\r\nSec-WebSocket-Protocol:c\t,  d\r\n")
+request("deflate", "GET /", UPGRADE .. "Sec-WebSocket-Extensions: x-a; b=\"c\", permessage-deflate; client_max_window_bits\r\n"
+  .. "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; server_no_context_takeover\r\n")
+request("forwarded", "GET /", "Host: a\r\nX-Forwarded-For: 192.0.2.1:8080, 10.1.2.3\r\nX-Forwarded-For: [2001:db8::1]:80\r\n")
+write("request", "tls", "\0\0\1\2\22\3\1\2\0\1\0\1\252")
+write("request", "bare-lf", "\0\0\1\2GET / HTTP/1.1\nHost: a\n\n")
+
+-- --- response: wishes, limits (two), windows (two), repeats, cuts (two), the answer ---
+
+local ACCEPT = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: LgH+hL5Q3b8qRtLJyVIZe8MRzJU=\r\n" -- for fuzz.c's random bytes
+
+local function response(name, wishes, status, fields, behind)
+  write("response", name, string.char(wishes, 0, 0, 0, 0, 0, 1, 3) .. "HTTP/1.1 " .. status .. "\r\n" .. fields .. "\r\n"
+    .. (behind or ""))
+end
+
+response("101", 0, "101 Switching Protocols", ACCEPT)
+response("101-protocol", 1, "101", ACCEPT .. "Sec-WebSocket-Protocol: superchat\r\n", "\x81\1a")
+response("101-deflate", 2, "101 OK", ACCEPT .. "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n")
+response("101-after-103", 0, "103 Early Hints", "Link: </a>\r\n", "HTTP/1.1 101 Now\r\n" .. ACCEPT .. "\r\n")
+response("refused", 0, "403 Forbidden", "Content-Length: 5\r\nDate: now\r\n", "sorry, no")
+response("refused-until-the-end", 0, "500 ", "Server: a\r\n", "this is all")
+response("refused-in-chunks", 0, "404 Not Found", "Transfer-Encoding: chunked\r\n", "5;a=b\r\nsorry\r\n2\r\n, \r\n0\r\nX: y\r\n\r\n")
+response("redirect", 0, "302 Found", "Location: ../there?a#b\r\nContent-Length: 0\r\n")
+response("redirect-elsewhere", 0, "307 Temporary Redirect", "Location: wss://user@elsewhere.example:8443/a\r\n")
+response("1.0", 0, "101 Old", "Upgrade: websocket\r\n")
+
+-- --- grammar: a client's wishes, a server's (how many, then two ways each), a list ---
+
+local function grammar(name, text)
+  write("grammar", name, "\1\6\7\134\3" .. "\0\7\6" .. text)
+end
+
+-- RFC 7692, 5 and 7.1.3
+grammar("offer", "permessage-deflate")
+grammar("offers", "permessage-deflate; server_max_window_bits=10, permessage-deflate")
+grammar("fallback", "permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate; client_max_window_bits")
+grammar("quoted", 'permessage-foo; x="10", permessage-deflate; server_no_context_takeover; server_max_window_bits="1\\2"')
+grammar("unknown", "x-webkit-deflate-frame, permessage-deflate; unknown=1")
+grammar("answer", "permessage-deflate; client_no_context_takeover; client_max_window_bits=9; server_max_window_bits=8")
+grammar("twice", "permessage-deflate; client_max_window_bits=10; client_max_window_bits=10")
+grammar("protocols", "chat, superchat,v1.example.org\t, soap")
+
+-- --- url: a text ---
+
+for name, text in pairs {
+  plain = "ws://example.com/chat",
+  all = "WSS://User:Pass%3aword@Example.COM:0443/a/./b/../c%2e?q=\"a\"&b=c",
+  ip4 = "http://192.0.2.1:80", ip6 = "wss://[2001:DB8:0:0::1]:8443/?", mapped = "ws://[::ffff:192.0.2.1]/",
+  unix = "ws+unix:/run/a%3Ab.sock:/chat?room", ["unix-slashes"] = "wss+unix:///run/chat.sock",
+  backslashes = "https:\\\\a.example\\b\\..\\c", reference = "../d/./e?f#g", ["reference-host"] = "//b.example:81?x",
+  socks = "socks5h://user:secret@proxy.example:1080/", proxy = "proxy.example:3128",
+  ["no-proxy"] = "localhost, .example.org *.example.net:81 10.0.0.0/8 [2001:db8::]/32,2001:db8::/32,*",
+  address = "192.0.2.1", address6 = "2001:db8::192.0.2.1", network = "::ffff:10.0.0.0/104", network6 = "fe80::/10",
+} do
+  write("url", name, text)
+end
+
+-- --- inflate: flags, bits, limit, cuts (two), level; then payloads, each behind its length, or messages to compress ---
+
+local THEIRS, OURS, FRESH = 0, 1, 2
+
+local function inflate(name, flags, bits, payloads)
+  write("inflate", name, string.char(flags + 28, 15 - bits, 0, 7, 2, 0) .. from_hex(payloads))
+end
+
+-- RFC 7692, 7.2.3: one block; the same again, which refers back; no compression; a final block; two blocks
+inflate("hello", THEIRS, 15, "07 f2 48 cd c9 c9 07 00")
+inflate("hello-twice", THEIRS, 15, "07 f2 48 cd c9 c9 07 00 05 f2 00 11 00 00")
+inflate("hello-fresh", THEIRS + FRESH, 9, "07 f2 48 cd c9 c9 07 00 07 f2 48 cd c9 c9 07 00")
+inflate("stored", THEIRS, 15, "0b 00 05 00 fa ff 48 65 6c 6c 6f 00")
+inflate("final", THEIRS, 15, "08 f3 48 cd c9 c9 07 00 00")
+inflate("two-blocks", THEIRS, 15, "0d f2 48 05 00 00 00 ff ff ca c9 c9 07 00")
+inflate("empty", THEIRS, 8, "01 00")
+inflate("a-long-run", THEIRS, 15, "0f ec c1 01 0d 00 00 08 c3 a0 4b 75 7f 17 00 00") -- a dynamic block's head
+-- lengths, periods, a byte for what is forgotten
+inflate("ours", OURS, 15, "03 05 48 65 6c 6c 6f 20 00 04 05 48 65 6c 6c 6f 20 00 05 02 61 62 63 00")
+inflate("ours-small", OURS, 9, "06 08 01 02 03 04 05 06 07 08 09 07 07 03 02 01 00 01 02 03 04 05")
+inflate("ours-fresh", OURS + FRESH, 12, "04 03 61 62 63 64 00 04 03 61 62 63 64 07 00 00 00 01")
