@@ -74,7 +74,8 @@ write("request", "bare-lf", "\0\0\1\2GET / HTTP/1.1\nHost: a\n\n")
 
 -- --- response: wishes, limits (two), windows (two), repeats, cuts (two), the answer ---
 
-local ACCEPT = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: LgH+hL5Q3b8qRtLJyVIZe8MRzJU=\r\n" -- for fuzz.c's random bytes
+-- The accept is that of fuzz.c's random bytes.
+local ACCEPT = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: LgH+hL5Q3b8qRtLJyVIZe8MRzJU=\r\n"
 
 local function response(name, wishes, status, fields, behind)
   write("response", name, string.char(wishes, 0, 0, 0, 0, 0, 1, 3) .. "HTTP/1.1 " .. status .. "\r\n" .. fields .. "\r\n"
@@ -87,7 +88,8 @@ response("101-deflate", 2, "101 OK", ACCEPT .. "Sec-WebSocket-Extensions: permes
 response("101-after-103", 0, "103 Early Hints", "Link: </a>\r\n", "HTTP/1.1 101 Now\r\n" .. ACCEPT .. "\r\n")
 response("refused", 0, "403 Forbidden", "Content-Length: 5\r\nDate: now\r\n", "sorry, no")
 response("refused-until-the-end", 0, "500 ", "Server: a\r\n", "this is all")
-response("refused-in-chunks", 0, "404 Not Found", "Transfer-Encoding: chunked\r\n", "5;a=b\r\nsorry\r\n2\r\n, \r\n0\r\nX: y\r\n\r\n")
+response("refused-in-chunks", 0, "404 Not Found", "Transfer-Encoding: chunked\r\n",
+  "5;a=b\r\nsorry\r\n2\r\n, \r\n0\r\nX: y\r\n\r\n")
 response("redirect", 0, "302 Found", "Location: ../there?a#b\r\nContent-Length: 0\r\n")
 response("redirect-elsewhere", 0, "307 Temporary Redirect", "Location: wss://user@elsewhere.example:8443/a\r\n")
 response("1.0", 0, "101 Old", "Upgrade: websocket\r\n")
@@ -101,7 +103,8 @@ end
 -- RFC 7692, 5 and 7.1.3
 grammar("offer", "permessage-deflate")
 grammar("offers", "permessage-deflate; server_max_window_bits=10, permessage-deflate")
-grammar("fallback", "permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate; client_max_window_bits")
+grammar("fallback",
+  "permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate; client_max_window_bits")
 grammar("quoted", 'permessage-foo; x="10", permessage-deflate; server_no_context_takeover; server_max_window_bits="1\\2"')
 grammar("unknown", "x-webkit-deflate-frame, permessage-deflate; unknown=1")
 grammar("answer", "permessage-deflate; client_no_context_takeover; client_max_window_bits=9; server_max_window_bits=8")
