@@ -21,7 +21,7 @@ end
 -- --- session: flags, bits, limits (three), cuts (two), a script of eight actions with a size each ---
 
 local CLIENT, SERVER = 0, 1
-local DEFLATE, DIRECT, STASH = 2, 4, 8
+local DEFLATE, DIRECT, STASH, STARVED = 2, 4, 8, 128
 local QUIET = ("\0"):rep(16)
 local BUSY = from_hex "0301 0102 0205 0505 0600 0703 0907 0800" -- pings, sends, a long message, output
 local BYE = from_hex "0104 0401 0000 0300 0500 0401 0800 0600"
@@ -36,6 +36,7 @@ session("hello-masked", SERVER, BUSY, "81 85 37 fa 21 3d 7f 9f 4d 51 58")
 session("fragments-and-ping", CLIENT + STASH, BUSY, "01 03 48 65 6c 89 05 48 65 6c 6c 6f 80 02 6c 6f")
 session("long-16", CLIENT + DIRECT, BUSY, "82 7e 01 00" .. ("a5"):rep(256))
 session("long-64", SERVER + DIRECT, BUSY, "82 ff 00 00 00 00 00 01 00 00 00 00 00 00" .. ("c3"):rep(700))
+session("no-memory", CLIENT + STASH + STARVED, BUSY, "01 03 48 65 6c 89 01 61 80 02 6c 6f 82 01 61 88 00")
 session("pings", CLIENT, BUSY, ("89 01 61"):rep(12) .. "8a 00")
 session("close", SERVER, BYE, "88 85 00 00 00 00 03 e8 62 79 65 81 80 00 00 00 00")
 session("we-close-first", CLIENT, BYE, "82 01 61 82 01 62 01 02 c3 a9 80 00 88 02 03 e9")

@@ -3,6 +3,8 @@
 **
 ** The same bytes, whole and in pieces, must give the same events, the same output and the
 ** same state. Between two events the session is used as an application would, by a script.
+** Some inputs run a third time with little memory: then what is sent must still be frames, and
+** nothing may leak or be used too late.
 */
 #include "session.h"
 
@@ -26,6 +28,7 @@ typedef struct setting {
   unsigned char script[SCRIPT][2]; /* what to do, and how much */
   fuzz_cuts cuts;
   int direct, stash;
+  long memory; /* allocations of the third run; 0: there is none */
 } setting;
 
 /* What is judged of the output, frame by frame. */
@@ -49,8 +52,13 @@ typedef struct run {
   size_t stashed; /* bytes in the stash, at most */
   int count;      /* events */
   int ended, bad_data;
+  int starving; /* memory may run out */
   unsigned char *block; /* what was fed */
+  unsigned char *old;   /* what was fed before, in which the last event may lie */
 } run;
+
+/* What holds unless memory ran out. */
+#define EXPECT_FED(r, holds, what) EXPECT((r)->starving || (holds), what)
 
 static const unsigned char filling[70000];
 
@@ -84,6 +92,7 @@ static void read_setting(setting *set, lw_slice *input) {
     set->script[i][0] = (unsigned char)fuzz_byte(input);
     set->script[i][1] = (unsigned char)fuzz_byte(input);
   }
+  if (flags >= 128) set->memory = 1 + set->script[0][1] % 40;
 }
 
 /* --- judging what is sent --- */
@@ -135,8 +144,8 @@ static void drain(run *r, size_t n) {
   while (n > 0) {
     int count = lw_session_output(&r->session, slices, 3);
     size_t went = 0;
-    EXPECT(count >= 0, "no output though there is memory");
-    if (count == 0) return;
+    EXPECT_FED(r, count >= 0, "no output though there is memory");
+    if (count <= 0) return;
     EXPECT(lw_session_pending(&r->session), "output that is not pending");
     for (int i = 0; i < count && went < n; i++) {
       size_t piece = slices[i].n < n - went ? slices[i].n : n - went;
@@ -159,7 +168,8 @@ static void fill(run *r) {
   int whole;
   if (n == 0) return;
   room = lw_session_room(&r->session);
-  EXPECT(room != NULL, "no room though there is memory");
+  EXPECT_FED(r, room != NULL, "no room though there is memory");
+  if (!room) return;
   memset(room, 'f', n);
   whole = lw_session_fill(&r->session);
   EXPECT(whole >= 0, "a fragment that is not taken");
@@ -170,7 +180,8 @@ static void fill(run *r) {
 static int send_shared(run *r, size_t n) {
   lw_chunk *chunk = lw_session_frame(&r->pool, &r->set->limits, LW_BINARY, 0, filling, n);
   int err;
-  EXPECT(chunk != NULL, "no chunk though there is memory");
+  EXPECT_FED(r, chunk != NULL, "no chunk though there is memory");
+  if (!chunk) return LW_ERR_MEMORY;
   err = lw_session_share(&r->session, chunk, n, 0);
   lw_chunk_release(&r->pool, chunk);
   return err;
@@ -203,7 +214,7 @@ static void act(run *r, unsigned what, unsigned size) {
   case 11: if (size % 4 == 0) lw_session_forsake(s); break;
   default: return;
   }
-  EXPECT(err == 0 || (!open && err == LW_ERR_CLOSED), "what cannot fail failed");
+  EXPECT(err == 0 || (!open && err == LW_ERR_CLOSED) || (r->starving && err == LW_ERR_MEMORY), "what cannot fail failed");
   if (s->state >= LW_SESSION_CLOSED) r->ended = 1;
 }
 
@@ -247,29 +258,45 @@ static void use(run *r, const lw_event *event) {
   EXPECT(fuzz_log_same(&before, &after), "an event's bytes changed while it was handled");
 }
 
-static void drop_block(run *r) {
-  fuzz_drop(r->block);
-  r->block = NULL;
+static void drop_block(unsigned char **block) {
+  fuzz_drop(*block);
+  *block = NULL;
 }
 
-/* All events until it wants more. `pieces`: some of them after a stash. */
-static void pull(run *r, size_t n, int pieces) {
+static int next(run *r, lw_event *event) {
+  int got = lw_session_next(&r->session, event);
+  drop_block(&r->old);
+  return got;
+}
+
+/*
+** All events until it wants more. In pieces, some of them after a stash; and when all has been
+** parsed, it may be fed again without being asked once more, unless this is the last piece.
+*/
+static void pull(run *r, size_t n, int pieces, int last) {
   lw_event event;
-  while (lw_session_next(&r->session, &event)) {
+  while (next(r, &event)) {
     log_event(r, &event);
     use(r, &event);
     r->count++;
     check_memory(r);
     if (pieces && r->set->stash && fuzz_cuts_number(&r->cuts, 3) == 1) {
-      EXPECT(lw_session_stash(&r->session) == 0, "no stash though there is memory");
-      drop_block(r);
+      int err = lw_session_stash(&r->session);
+      EXPECT_FED(r, err == 0, "no stash though there is memory");
+      if (err < 0) continue;
+      drop_block(&r->block);
       r->stashed = n;
       check_memory(r);
+    }
+    if (pieces && !last && lw_session_hungry(&r->session) && fuzz_cuts_number(&r->cuts, 2) == 1) {
+      r->old = r->block;
+      r->block = NULL;
+      return;
     }
   }
   EXPECT(lw_session_hungry(&r->session), "bytes that were not parsed");
   r->stashed = 0;
-  drop_block(r);
+  drop_block(&r->block);
   check_memory(r);
 }
 
@@ -295,7 +322,7 @@ static void feed(run *r, const unsigned char *bytes, size_t n, int pieces) {
     } else {
       piece = direct;
     }
-    pull(r, piece, pieces);
+    pull(r, piece, pieces, piece == n);
     bytes += piece;
     n -= piece;
   }
@@ -303,8 +330,9 @@ static void feed(run *r, const unsigned char *bytes, size_t n, int pieces) {
 
 /* --- a run --- */
 
-static void begin(run *r, const setting *set) {
+static void begin(run *r, const setting *set, int starving) {
   memset(r, 0, sizeof *r);
+  r->starving = starving;
   r->set = set;
   r->cuts = set->cuts;
   r->base = fuzz_held();
@@ -348,14 +376,17 @@ static void end(run *r) {
   lw_session_clear(&r->session);
   lw_deflate_shelf_clear(&r->shelf);
   lw_pool_clear(&r->pool);
-  fuzz_drop(r->block);
+  drop_block(&r->block);
+  drop_block(&r->old);
   EXPECT(fuzz_held() == r->base, "memory that was not given back");
 }
 
-static void do_run(run *r, const setting *set, lw_slice input, int pieces) {
-  fuzz_trace(pieces ? "in pieces" : "whole");
-  begin(r, set);
+static void do_run(run *r, const setting *set, lw_slice input, int pieces, int starving) {
+  fuzz_trace(starving ? "with little memory" : pieces ? "in pieces" : "whole");
+  begin(r, set, starving);
+  if (starving) fuzz_starve(set->memory);
   feed(r, input.bytes, input.n, pieces);
+  fuzz_starve(-1);
   log_state(r);
   flush(r);
   end(r);
@@ -366,8 +397,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   lw_slice input = {bytes, n};
   setting set;
   read_setting(&set, &input);
-  do_run(&whole, &set, input, 0);
-  do_run(&pieces, &set, input, 1);
+  if (set.memory > 0) do_run(&pieces, &set, input, 1, 1);
+  do_run(&whole, &set, input, 0, 0);
+  do_run(&pieces, &set, input, 1, 0);
   /* a reference past a small window is noticed sooner or later, as deflate.h says */
   if (!set.strict && (whole.bad_data || pieces.bad_data)) return 0;
   EXPECT(fuzz_log_same(&whole.events, &pieces.events), "other events, or another state, when the bytes come in pieces");
