@@ -111,6 +111,10 @@ static void check_answer(lw_slice line, const lw_deflate_options *server) {
   lw_deflate_defaults(&all);
   EXPECT(finds(line, "permessage-deflate"), "an answer to nobody");
   EXPECT(!finds(said, "client_max_window_bits") || finds(line, "client_max_window_bits"), "bits that were not offered (7.1.2.2)");
+  if (!finds(line, ",")) { /* which of the offers it answers is clear */
+    EXPECT(!finds(line, "server_max_window_bits") || finds(said, "server_max_window_bits"), "a condition not accepted (7.1.2.1)");
+    EXPECT(!finds(line, "server_no_context") || finds(said, "server_no_context"), "a condition not accepted (7.1.1.1)");
+  }
   EXPECT(params.ours.bits >= LW_DEFLATE_BITS_OURS && params.ours.bits <= 15, "a window that zlib has not");
   EXPECT(lw_deflate_accept(&again, said, &all) == 0, "an answer that breaks its grammar");
   EXPECT(same_way(again.client, params.client) && same_way(again.server, params.server), "an answer that says something else");

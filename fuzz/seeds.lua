@@ -14,7 +14,7 @@ local function from_hex(text)
   return (text:gsub("%s", ""):gsub("..", function(pair) return string.char(tonumber(pair, 16)) end))
 end
 
-for _, fuzzer in ipairs { "session", "request", "response", "grammar", "url", "inflate" } do
+for _, fuzzer in ipairs { "session", "request", "response", "grammar", "url", "inflate", "tunnel" } do
   assert(os.execute(("mkdir -p '%s/%s'"):format(directory, fuzzer)))
 end
 
@@ -67,6 +67,9 @@ request("connect", "CONNECT example.org:443", "Host: example.org:443\r\n")
 request("plain", "HEAD /a?b", "Host: [::1]:80\r\nAccept: */*\r\n")
 request("body", "POST /", "Host: a\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")
 request("protocols", "GET /", UPGRADE .. "Sec-WebSocket-Protocol: a,b\r\nSec-WebSocket-Protocol:c\t,  d\r\n")
+local many = {}
+for i = 1, 64 do many[i] = string.char(64 + i // 8) .. i % 8 end
+request("many-protocols", "GET /", UPGRADE .. "Sec-WebSocket-Protocol: " .. table.concat(many, ",") .. "\r\n")
 request("deflate", "GET /", UPGRADE .. "Sec-WebSocket-Extensions: x-a; b=\"c\", permessage-deflate; client_max_window_bits\r\n"
   .. "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; server_no_context_takeover\r\n")
 request("forwarded", "GET /", "Host: a\r\nX-Forwarded-For: 192.0.2.1:8080, 10.1.2.3\r\nX-Forwarded-For: [2001:db8::1]:80\r\n")
@@ -148,3 +151,18 @@ inflate("a-long-run", THEIRS, 15, "0f ec c1 01 0d 00 00 08 c3 a0 4b 75 7f 17 00 
 inflate("ours", OURS, 15, "03 05 48 65 6c 6c 6f 20 00 04 05 48 65 6c 6c 6f 20 00 05 02 61 62 63 00")
 inflate("ours-small", OURS, 9, "06 08 01 02 03 04 05 06 07 08 09 07 07 03 02 01 00 01 02 03 04 05")
 inflate("ours-fresh", OURS + FRESH, 12, "04 03 61 62 63 64 00 04 03 61 62 63 64 07 00 00 00 01")
+
+-- --- tunnel: a proxy, a host, cuts (two), its answers ---
+
+local function tunnel(name, proxy, host, answer)
+  write("tunnel", name, string.char(proxy, host, 1, 2) .. answer)
+end
+
+tunnel("connect", 0, 0, "HTTP/1.1 200 Connection established\r\n\r\n")
+tunnel("connect-interim", 1, 2, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 204 \r\nContent-Length: 5\r\n\r\n")
+tunnel("connect-password", 0, 0, "HTTP/1.1 407 \r\nProxy-Authenticate: Basic\r\n\r\nno")
+-- RFC 1928, 3 to 6; RFC 1929, 2
+tunnel("socks", 2, 0, from_hex "05 00 05 00 00 01 c0 00 02 01 01 bb")
+tunnel("socks-password", 3, 1, from_hex "05 02 01 00 05 00 00 03 04 70 2e 65 78 04 38")
+tunnel("socks-ip6", 2, 2, from_hex "05 00 05 00 00 04 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 01 bb 48")
+tunnel("socks-refused", 3, 0, from_hex "05 00 05 05 00 01 00 00 00 00 00 00")
