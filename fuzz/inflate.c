@@ -37,7 +37,7 @@ typedef struct output {
 
 static void read_setting(setting *set, lw_slice *input) {
   static const uint64_t limits[] = {10000, 0, 1, 100, 512, 70000};
-  static const signed char levels[] = {6, 0, 1, 9, -1};
+  static const int levels[] = {6, 0, 1, 9, -1};
   unsigned flags = fuzz_byte(input), bits = fuzz_byte(input);
   set->ours = flags & 1;
   set->way = (lw_deflate_way){(unsigned char)(15 - bits % 8), (flags >> 1) & 1};

@@ -10,6 +10,9 @@
 
 #include <string.h>
 
+#define ZLIB_CONST
+#include <zlib.h>
+
 #include "fuzz.h"
 
 FUZZ_BEGIN
@@ -31,12 +34,15 @@ typedef struct setting {
   long memory; /* allocations of the third run; 0: there is none */
 } setting;
 
-/* What is judged of the output, frame by frame. */
+/* What is judged of the output, frame by frame; compressed messages by zlib alone. */
 typedef struct judge {
   unsigned char header[LW_FRAME_MAX];
-  size_t used, left;
-  int in_message, closed;
+  size_t used, left, at; /* of the header; of the payload still to come; of it, gone */
+  unsigned char key[4];
+  int data, fin; /* of this frame */
+  int in_message, squeezed, closed;
   int pings;
+  z_stream z;
 } judge;
 
 typedef struct run {
@@ -62,6 +68,8 @@ typedef struct run {
 /* What holds unless memory ran out. */
 #define EXPECT_FED(r, holds, what) EXPECT((r)->starving || (holds), what)
 
+/* What is sent: zeros, and of long messages this. */
+#define LONG 'f'
 static const unsigned char filling[70000];
 
 /* --- the setting --- */
@@ -99,21 +107,64 @@ static void read_setting(setting *set, lw_slice *input) {
 
 /* --- judging what is sent --- */
 
+/* Some of a compressed message: zeros must come out. */
+static void judge_squeezed(judge *j, const unsigned char *bytes, size_t n) {
+  unsigned char out[4096];
+  int code;
+  j->z.next_in = bytes;
+  j->z.avail_in = (unsigned)n;
+  do {
+    j->z.next_out = out;
+    j->z.avail_out = sizeof out;
+    code = inflate(&j->z, Z_SYNC_FLUSH);
+    EXPECT(code == Z_OK || code == Z_BUF_ERROR, "no deflate data");
+    EXPECT(memcmp(out, filling, sizeof out - j->z.avail_out) == 0, "another message was compressed");
+  } while (j->z.avail_in > 0 || j->z.avail_out == 0);
+}
+
+/* Some of a data frame's payload. */
+static void judge_payload(judge *j, const unsigned char *bytes, size_t n) {
+  unsigned char plain[1024];
+  while (n > 0) {
+    size_t some = n < sizeof plain ? n : sizeof plain;
+    for (size_t i = 0; i < some; i++) plain[i] = bytes[i] ^ j->key[j->at++ & 3];
+    if (j->squeezed) judge_squeezed(j, plain, some);
+    else EXPECT(memcmp(plain, filling, some) == 0 || plain[0] == LONG, "another message was sent");
+    bytes += some;
+    n -= some;
+  }
+}
+
+/* A frame is whole: so may be a message, whose last four bytes were left out (RFC 7692, 7.2.2). */
+static void judge_end(judge *j, const run *r) {
+  static const unsigned char tail[4] = {0, 0, 0xff, 0xff};
+  if (!j->data || !j->fin || !j->squeezed) return;
+  judge_squeezed(j, tail, sizeof tail);
+  if (r->set->params.ours.fresh) inflateReset(&j->z);
+}
+
 /* A whole header (RFC 6455, 5.2), read here by other code than the library's. */
 static void judge_header(judge *j, const run *r, uint64_t length, size_t form) {
-  unsigned first = j->header[0], opcode = first & 15, fin = first >> 7;
-  int data = opcode <= 2;
+  unsigned first = j->header[0], opcode = first & 15;
+  int rsv1 = (first & 0x40) != 0;
+  j->data = opcode <= 2;
+  j->fin = first >> 7;
   EXPECT((j->header[1] >> 7) == (r->set->role == LW_CLIENT), "masked by the wrong side");
   EXPECT(!j->closed, "something behind the Close frame");
   EXPECT(form == (length < 126 ? 0u : length < 65536 ? 2u : 8u), "a length not in its shortest form");
-  EXPECT(data || (opcode >= 8 && opcode <= 10 && fin && length <= 125), "a wrong control frame");
+  EXPECT(j->data || (opcode >= 8 && opcode <= 10 && j->fin && length <= 125), "a wrong control frame");
   EXPECT((first & 0x30) == 0, "RSV2 or RSV3");
-  EXPECT(!(first & 0x40) || (r->set->agreed && (opcode == 1 || opcode == 2)), "RSV1");
-  EXPECT(!data || (opcode == 0) == j->in_message, "fragments out of order");
-  if (data) j->in_message = !fin;
+  EXPECT(!rsv1 || (r->set->agreed && (opcode == 1 || opcode == 2)), "RSV1");
+  EXPECT(!j->data || (opcode == 0) == j->in_message, "fragments out of order");
+  if (j->data) j->in_message = !j->fin;
+  if (opcode == 1 || opcode == 2) j->squeezed = rsv1;
   j->closed = opcode == 8;
   j->pings += opcode == 9;
   j->left = (size_t)length;
+  j->at = 0;
+  memset(j->key, 0, 4);
+  if (j->header[1] >> 7) memcpy(j->key, j->header + 2 + form, 4);
+  if (j->left == 0) judge_end(j, r);
 }
 
 static void judge_byte(judge *j, const run *r, unsigned char byte) {
@@ -133,10 +184,14 @@ static void judge_byte(judge *j, const run *r, unsigned char byte) {
 
 static void judge_bytes(judge *j, const run *r, const unsigned char *bytes, size_t n) {
   while (n > 0) {
-    size_t skipped = j->left < n ? j->left : n; /* payload */
-    j->left -= skipped;
-    bytes += skipped;
-    n -= skipped;
+    size_t payload = j->left < n ? j->left : n;
+    if (payload > 0) {
+      if (j->data) judge_payload(j, bytes, payload);
+      j->left -= payload;
+      if (j->left == 0) judge_end(j, r);
+      bytes += payload;
+      n -= payload;
+    }
     for (; n > 0 && j->left == 0; n--) judge_byte(j, r, *bytes++);
   }
 }
@@ -175,7 +230,7 @@ static void fill(run *r) {
   room = lw_session_room(&r->session);
   EXPECT_FED(r, room != NULL, "no room though there is memory");
   if (!room) return;
-  memset(room, 'f', n);
+  memset(room, LONG, n);
   whole = lw_session_fill(&r->session);
   EXPECT(whole >= 0, "a fragment that is not taken");
   fuzz_log_number(&r->events, "filled", whole);
@@ -348,6 +403,7 @@ static void begin(run *r, const setting *set, int starving) {
   lw_session_init(&r->session, set->role, &set->limits, &r->pool, &r->entropy);
   if (set->agreed)
     EXPECT(lw_session_extend(&r->session, &r->shelf, &set->options, &set->params) == 0, "no memory to extend");
+  EXPECT(inflateInit2(&r->judge.z, -set->params.ours.bits) == Z_OK, "no memory for zlib");
 }
 
 static void log_state(run *r) {
@@ -384,6 +440,7 @@ static void end(run *r) {
   lw_session_clear(&r->session);
   lw_deflate_shelf_clear(&r->shelf);
   lw_pool_clear(&r->pool);
+  inflateEnd(&r->judge.z);
   drop_block(&r->block);
   drop_block(&r->old);
   EXPECT(fuzz_held() == r->base, "memory that was not given back");
