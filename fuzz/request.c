@@ -151,12 +151,22 @@ static void accept(lw_upgrade *u) {
 
 /* --- a run --- */
 
-/* Whatever is wrong is answered by one of these. */
+/* Whatever is wrong is answered by one of these, in a head that can be read. */
 static void check_status(int err) {
   int status = lw_handshake_status(err);
+  lw_http_field fields[10];
+  lw_http_head head = {.fields = fields, .max_fields = 10};
+  lw_buf out = {0};
+  lw_slice answer;
+  size_t scanned = 0;
   EXPECT(status == 400 || status == 405 || status == 414 || status == 426 || status == 431 || status == 505,
          "a mistake of the request's that is answered like one of ours");
   EXPECT(lw_http_reason(status)[0] != '\0' && lw_strerror(err)[0] != '\0', "a mistake without words");
+  EXPECT(lw_handshake_respond(&out, NULL, status, "X-A: b\r\n", "why\n", 4, 0) == 0, "an answer that cannot be made");
+  EXPECT(lw_buf_slices(&out, &answer, 1) == 1 && answer.n > 4, "an answer in more pieces than one");
+  EXPECT(lw_http_end(answer.bytes, answer.n, 4096, &scanned) == (long)answer.n - 4, "an answer that ends elsewhere");
+  EXPECT(lw_http_response(&head, answer.bytes, answer.n - 4) == 0 && head.status == status, "another answer");
+  lw_buf_clear(&out, NULL);
 }
 
 static void do_run(const setting *set, lw_slice input, int pieces, fuzz_log *log) {

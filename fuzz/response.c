@@ -19,7 +19,7 @@ typedef struct setting {
   int deflate;
   lw_deflate_options options;
   fuzz_cuts cuts;
-  size_t repeat; /* the last bytes come so many times: a page may be long */
+  size_t repeat; /* the last bytes come so many times: a page may be long; these come less cut */
 } setting;
 
 static void read_setting(setting *set, lw_slice *input) {
@@ -86,12 +86,13 @@ static void log_redirect(fuzz_log *log, const lw_http_head *head) {
 /* The next piece, from the input or from its last bytes once more. */
 static lw_slice next_piece(lw_slice *input, lw_slice tail, size_t *repeat, fuzz_cuts *cuts, int pieces) {
   lw_slice piece;
-  if (input->n == 0 && *repeat > 1) {
+  int again = input->n == 0 && *repeat > 1;
+  if (again) {
     --*repeat;
     *input = tail;
   }
   piece = *input;
-  if (pieces && piece.n > 0) piece.n = fuzz_cuts_next(cuts, piece.n);
+  if (pieces && piece.n > 0 && (!again || *repeat % 16 == 0)) piece.n = fuzz_cuts_next(cuts, piece.n);
   input->bytes += piece.n;
   input->n -= piece.n;
   return piece;

@@ -69,7 +69,7 @@ request("plain", "HEAD /a?b", "Host: [::1]:80\r\nAccept: */*\r\n")
 request("body", "POST /", "Host: a\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")
 request("protocols", "GET /", UPGRADE .. "Sec-WebSocket-Protocol: a,b\r\nSec-WebSocket-Protocol:c\t,  d\r\n")
 local many = {}
-for i = 1, 64 do many[i] = string.char(64 + i // 8) .. i % 8 end
+for i = 1, 64 do many[i] = string.char(97 + i // 8) .. i % 8 end
 request("many-protocols", "GET /", UPGRADE .. "Sec-WebSocket-Protocol: " .. table.concat(many, ",") .. "\r\n")
 request("deflate", "GET /", UPGRADE .. "Sec-WebSocket-Extensions: x-a; b=\"c\", permessage-deflate; client_max_window_bits\r\n"
   .. "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; server_no_context_takeover\r\n")
@@ -110,6 +110,7 @@ grammar("offer", "permessage-deflate")
 grammar("offers", "permessage-deflate; server_max_window_bits=10, permessage-deflate")
 grammar("fallback",
   "permessage-deflate; client_max_window_bits; server_max_window_bits=10, permessage-deflate; client_max_window_bits")
+grammar("most-said", "permessage-deflate; server_max_window_bits=15")
 grammar("quoted", 'permessage-foo; x="10", permessage-deflate; server_no_context_takeover; server_max_window_bits="1\\2"')
 grammar("unknown", "x-webkit-deflate-frame, permessage-deflate; unknown=1")
 grammar("answer", "permessage-deflate; client_no_context_takeover; client_max_window_bits=9; server_max_window_bits=8")

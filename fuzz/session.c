@@ -401,8 +401,8 @@ static void begin(run *r, const setting *set, int starving) {
   r->base = fuzz_held();
   fuzz_reset_random();
   lw_session_init(&r->session, set->role, &set->limits, &r->pool, &r->entropy);
-  if (set->agreed)
-    EXPECT(lw_session_extend(&r->session, &r->shelf, &set->options, &set->params) == 0, "no memory to extend");
+  if (!set->agreed) return;
+  EXPECT(lw_session_extend(&r->session, &r->shelf, &set->options, &set->params) == 0, "no memory to extend");
   EXPECT(inflateInit2(&r->judge.z, -set->params.ours.bits) == Z_OK, "no memory for zlib");
 }
 
@@ -440,7 +440,7 @@ static void end(run *r) {
   lw_session_clear(&r->session);
   lw_deflate_shelf_clear(&r->shelf);
   lw_pool_clear(&r->pool);
-  inflateEnd(&r->judge.z);
+  if (r->set->agreed) inflateEnd(&r->judge.z);
   drop_block(&r->block);
   drop_block(&r->old);
   EXPECT(fuzz_held() == r->base, "memory that was not given back");
