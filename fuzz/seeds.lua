@@ -26,8 +26,10 @@ local QUIET = ("\0"):rep(16)
 local BUSY = from_hex "0301 0102 0205 0505 0600 0703 0907 0800" -- pings, sends, a long message, output
 local BYE = from_hex "0104 0401 0000 0300 0500 0401 0800 0600"
 
-local function session(name, flags, script, frames)
-  write("session", name, string.char(flags, 6, 5, 4, 0, 7, 3) .. script .. from_hex(frames))
+local SOME, MUCH, NONE = 5, 8, 9 -- a message may have 4096 bytes; 100000; or none
+
+local function session(name, flags, script, frames, most)
+  write("session", name, string.char(flags, 6, most or SOME, 4, 0, 7, 3) .. script .. from_hex(frames))
 end
 
 -- RFC 6455, 5.7
@@ -48,6 +50,11 @@ session("deflate", CLIENT + DEFLATE, BUSY, "c1 07 f2 48 cd c9 c9 07 00 c1 05 f2 
 session("deflate-fragments", CLIENT + DEFLATE, QUIET, "41 03 f2 48 cd 80 04 c9 c9 07 00")
 session("deflate-stored", CLIENT + DEFLATE, BYE, "c1 0b 00 05 00 fa ff 48 65 6c 6c 6f 00")
 session("deflate-final", CLIENT + DEFLATE, QUIET, "c1 08 f3 48 cd c9 c9 07 00 00")
+session("deflate-no-room", CLIENT + DEFLATE, QUIET, "41 01 02 00 01 00 80 00 c1 07 f2 48 cd c9 c9 07 00", NONE)
+-- 70000 times "a", by zlib: more than a shelf's space
+local RUN = "ec c1 31 01 00 00 00 c2 a0 ac eb 5f c2 12 9e 40 01" .. ("00"):rep(67) .. "6f 03"
+session("deflate-long", CLIENT + DEFLATE, QUIET, "c1 56" .. RUN .. "c1 07 f2 48 cd c9 c9 07 00", MUCH)
+session("deflate-long-fragments", CLIENT + DEFLATE + STASH, BUSY, "42 56" .. RUN .. "80 01 00", MUCH)
 session("deflate-masked", SERVER + DEFLATE + STASH, BUSY, "c1 87 00 00 00 00 f2 48 cd c9 c9 07 00")
 
 -- --- request: limits (two), cuts (two), the request ---
@@ -95,6 +102,9 @@ response("refused", 0, "403 Forbidden", "Content-Length: 5\r\nDate: now\r\n", "s
 response("refused-until-the-end", 0, "500 ", "Server: a\r\n", "this is all")
 response("refused-in-chunks", 0, "404 Not Found", "Transfer-Encoding: chunked\r\n",
   "5;a=b\r\nsorry\r\n2\r\n, \r\n0\r\nX: y\r\n\r\n")
+-- its last chunk comes eight hundred times: more than is kept
+write("response", "refused-with-a-long-page", "\0\0\0\0\0\5\1\7HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n"
+  .. "5e\r\n" .. ("page"):rep(23) .. "\r\n" .. "\r\n")
 response("redirect", 0, "302 Found", "Location: ../there?a#b\r\nContent-Length: 0\r\n")
 response("redirect-elsewhere", 0, "307 Temporary Redirect", "Location: wss://user@elsewhere.example:8443/a\r\n")
 response("1.0", 0, "101 Old", "Upgrade: websocket\r\n")
@@ -149,6 +159,7 @@ inflate("final", THEIRS, 15, "08 f3 48 cd c9 c9 07 00 00")
 inflate("two-blocks", THEIRS, 15, "0d f2 48 05 00 00 00 ff ff ca c9 c9 07 00")
 inflate("empty", THEIRS, 8, "01 00")
 inflate("a-long-run", THEIRS, 15, "0f ec c1 01 0d 00 00 08 c3 a0 4b 75 7f 17 00 00") -- a dynamic block's head
+inflate("long", THEIRS, 15, "56" .. RUN .. "07 f2 48 cd c9 c9 07 00")
 -- lengths, periods, a byte for what is forgotten
 inflate("ours", OURS, 15, "03 05 48 65 6c 6c 6f 20 00 04 05 48 65 6c 6c 6f 20 00 05 02 61 62 63 00")
 inflate("ours-small", OURS, 9, "06 08 01 02 03 04 05 06 07 08 09 07 07 03 02 01 00 01 02 03 04 05")
