@@ -20,7 +20,7 @@ FUZZ_BEGIN
 #define SCRIPT 8
 #define ACTIONS_MAX 64 /* events after which something is done: a run stays short */
 
-#define GIVEN_MAX 100000 /* bytes of long messages, too */
+#define GIVEN_MAX 40000 /* bytes of long messages, too */
 
 typedef struct setting {
   lw_role role;
@@ -40,6 +40,7 @@ typedef struct judge {
   size_t used, left, at; /* of the header; of the payload still to come; of it, gone */
   unsigned char key[4];
   int data, fin; /* of this frame */
+  int before;    /* the byte before in this message, -1 at its beginning */
   int in_message, squeezed, closed;
   int pings;
   z_stream z;
@@ -68,9 +69,10 @@ typedef struct run {
 /* What holds unless memory ran out. */
 #define EXPECT_FED(r, holds, what) EXPECT((r)->starving || (holds), what)
 
-/* What is sent: zeros, and of long messages this. */
+/* What is sent: some of a sequence in which each byte tells the next one, and of long messages this. */
 #define LONG 'f'
-static const unsigned char filling[70000];
+#define STEP(byte) ((unsigned char)(((byte) + 7) % 251))
+static unsigned char sequence[70000 + ACTIONS_MAX];
 
 /* --- the setting --- */
 
@@ -107,7 +109,15 @@ static void read_setting(setting *set, lw_slice *input) {
 
 /* --- judging what is sent --- */
 
-/* Some of a compressed message: zeros must come out. */
+/* Some of a message. */
+static void judge_content(judge *j, const unsigned char *bytes, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    EXPECT(j->before < 0 || bytes[i] == STEP(j->before) || (bytes[i] == LONG && j->before == LONG), "another message was sent");
+    j->before = bytes[i];
+  }
+}
+
+/* Some of a compressed message. */
 static void judge_squeezed(judge *j, const unsigned char *bytes, size_t n) {
   unsigned char out[4096];
   int code;
@@ -118,7 +128,7 @@ static void judge_squeezed(judge *j, const unsigned char *bytes, size_t n) {
     j->z.avail_out = sizeof out;
     code = inflate(&j->z, Z_SYNC_FLUSH);
     EXPECT(code == Z_OK || code == Z_BUF_ERROR, "no deflate data");
-    EXPECT(memcmp(out, filling, sizeof out - j->z.avail_out) == 0, "another message was compressed");
+    judge_content(j, out, sizeof out - j->z.avail_out);
   } while (j->z.avail_in > 0 || j->z.avail_out == 0);
 }
 
@@ -129,7 +139,7 @@ static void judge_payload(judge *j, const unsigned char *bytes, size_t n) {
     size_t some = n < sizeof plain ? n : sizeof plain;
     for (size_t i = 0; i < some; i++) plain[i] = bytes[i] ^ j->key[j->at++ & 3];
     if (j->squeezed) judge_squeezed(j, plain, some);
-    else EXPECT(memcmp(plain, filling, some) == 0 || plain[0] == LONG, "another message was sent");
+    else judge_content(j, plain, some);
     bytes += some;
     n -= some;
   }
@@ -157,7 +167,10 @@ static void judge_header(judge *j, const run *r, uint64_t length, size_t form) {
   EXPECT(!rsv1 || (r->set->agreed && (opcode == 1 || opcode == 2)), "RSV1");
   EXPECT(!j->data || (opcode == 0) == j->in_message, "fragments out of order");
   if (j->data) j->in_message = !j->fin;
-  if (opcode == 1 || opcode == 2) j->squeezed = rsv1;
+  if (opcode == 1 || opcode == 2) {
+    j->squeezed = rsv1;
+    j->before = -1;
+  }
   j->closed = opcode == 8;
   j->pings += opcode == 9;
   j->left = (size_t)length;
@@ -238,7 +251,7 @@ static void fill(run *r) {
 }
 
 static int send_shared(run *r, size_t n) {
-  lw_chunk *chunk = lw_session_frame(&r->pool, &r->set->limits, LW_BINARY, 0, filling, n);
+  lw_chunk *chunk = lw_session_frame(&r->pool, &r->set->limits, LW_BINARY, 0, sequence + r->count, n);
   int err;
   EXPECT_FED(r, chunk != NULL, "no chunk though there is memory");
   if (!chunk) return LW_ERR_MEMORY;
@@ -256,6 +269,8 @@ static size_t framed(const run *r, size_t n) {
 static void act(run *r, unsigned what, unsigned size) {
   static const size_t sizes[] = {0, 1, 5, 124, 125, 126, 300, 1000, 5000, 65536, 70000};
   size_t n = sizes[size % (sizeof sizes / sizeof *sizes)];
+  static const unsigned char zeros[70000];
+  const unsigned char *filling = sequence + r->count;
   lw_session *s = &r->session;
   int open = s->state == LW_SESSION_OPEN, err = 0;
   if (n > 300 && (r->set->limits.fragment_size == 1 || r->given > GIVEN_MAX)) n = 300;
@@ -267,7 +282,7 @@ static void act(run *r, unsigned what, unsigned size) {
     err = lw_session_ping(s, filling, n < 125 ? n : 125);
     r->pings += err == 0;
     break;
-  case 4: lw_session_close(s, size & 1 ? 1000 : 0, filling, size & 1 ? n : 0); break;
+  case 4: lw_session_close(s, size & 1 ? 1000 : 0, zeros, size & 1 ? n : 0); break;
   case 5: err = lw_session_begin(s, LW_BINARY, n + 1); break;
   case 6: fill(r); break;
   case 7: drain(r, n); break;
@@ -461,6 +476,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   static run whole, pieces;
   lw_slice input = {bytes, n};
   setting set;
+  if (sequence[1] == 0)
+    for (size_t i = 1; i < sizeof sequence; i++) sequence[i] = STEP(sequence[i - 1]);
   read_setting(&set, &input);
   if (set.memory > 0) do_run(&pieces, &set, input, 1, 1);
   do_run(&whole, &set, input, 0, 0);
