@@ -21,8 +21,8 @@ for fuzzer in "$@"; do
     -artifact_prefix="fuzz/findings/$fuzzer-"
   if [ -e "fuzz/$fuzzer.dict" ]; then set -- "$@" -dict="fuzz/$fuzzer.dict"; fi
   log=$build/fuzz/$fuzzer.log
-  if UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=32 "$build/fuzz/$fuzzer" "$@" "$build/corpus/$fuzzer" "$build/seeds/$fuzzer" \
-      > "$log" 2>&1; then
+  if UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=quarantine_size_mb=32 \
+      "$build/fuzz/$fuzzer" "$@" "$build/corpus/$fuzzer" "$build/seeds/$fuzzer" > "$log" 2>&1; then
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     echo "$fuzzer: $runs executions, nothing found"
   else
