@@ -39,13 +39,7 @@ static const char metatable_key; /* its address is a registry key */
 /* -------------------------------------------------------------- for others */
 
 const lw_blob *lw_blob_test(lua_State *L, int index) {
-  const void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
-  int same;
-  if (!box || !lua_getmetatable(L, index)) return NULL;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
-  same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same ? box : NULL;
+  return lw_class_test(L, index, &metatable_key);
 }
 
 uint64_t lw_blob_size(const lw_blob *blob) {
@@ -452,26 +446,11 @@ static const luaL_Reg metamethods[] = {
     {"__len", blob_len}, {"__tostring", blob_tostring}, {"__newindex", blob_newindex}, {NULL, NULL}};
 
 void lw_blob_open(lua_State *L) {
-  lw_class_new(L, CLASS, metamethods); /* module, metatable */
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
-  lw_host_push(L);
-  lua_pushvalue(L, -2);
-  lua_newtable(L); /* module, metatable, host, metatable, methods */
-  lua_pushvalue(L, -3);
-  lua_pushvalue(L, -3);
-  luaL_setfuncs(L, methods, 2);
-  lua_pushcclosure(L, blob_index, 3);
-  lua_setfield(L, -2, "__index");
-  lua_newtable(L); /* module, metatable, class */
+  lw_value_class_new(L, CLASS, &metatable_key, metamethods, methods, blob_index); /* module, metatable */
+  lua_pop(L, 1);
+  lw_callable_push(L, blob_new);
   lw_host_push(L);
   lua_pushcclosure(L, blob_from_file, 1);
   lua_setfield(L, -2, "fromFile");
-  lua_createtable(L, 0, 1);
-  lw_host_push(L);
-  lua_pushcclosure(L, blob_new, 1);
-  lua_setfield(L, -2, "__call");
-  lua_setmetatable(L, -2);
-  lua_setfield(L, -3, CLASS);
-  lua_pop(L, 1);
+  lua_setfield(L, -2, CLASS);
 }

@@ -288,6 +288,40 @@ void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods) {
   luaL_setfuncs(L, metamethods, 2);
 }
 
+void lw_value_class_new(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
+                        const luaL_Reg *methods, lua_CFunction index) {
+  lw_class_new(L, name, metamethods);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+  lw_host_push(L);
+  lua_pushvalue(L, -2);
+  lua_newtable(L); /* metatable, host, metatable, methods */
+  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -3);
+  luaL_setfuncs(L, methods, 2);
+  lua_pushcclosure(L, index, 3);
+  lua_setfield(L, -2, "__index");
+}
+
+void *lw_class_test(lua_State *L, int index, const void *key) {
+  void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
+  int same;
+  if (!box || !lua_getmetatable(L, index)) return NULL;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+  same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same ? box : NULL;
+}
+
+void lw_callable_push(lua_State *L, lua_CFunction call) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lw_host_push(L);
+  lua_pushcclosure(L, call, 1);
+  lua_setfield(L, -2, "__call");
+  lua_setmetatable(L, -2);
+}
+
 void *lw_box_test(lua_State *L, int index) {
   void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
   int same;

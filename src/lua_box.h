@@ -79,6 +79,16 @@ int lw_box_find(lua_State *L, const lw_box *box);
 ** their second, so that lw_box_check can tell its own.
 */
 void lw_class_new(lua_State *L, const char *name, const luaL_Reg *metamethods);
+/*
+** The same for values that nobody calls back: its metatable, left on the stack, is in the registry
+** at `key`; `index` is its __index, whose upvalues are host, metatable and a table of `methods`.
+*/
+void lw_value_class_new(lua_State *L, const char *name, const void *key, const luaL_Reg *metamethods,
+                        const luaL_Reg *methods, lua_CFunction index);
+/* The userdata at `index` if its metatable is the one in the registry at `key`; NULL otherwise. */
+void *lw_class_test(lua_State *L, int index, const void *key);
+/* Pushes a table that can be called: `call` gets it and the arguments. */
+void lw_callable_push(lua_State *L, lua_CFunction call);
 /* The box at `index` if its metatable is the running function's second upvalue; NULL otherwise. */
 void *lw_box_test(lua_State *L, int index);
 /* The same, raising TypeError "<class> expected, got …". */

@@ -22,13 +22,7 @@ lw_array_buffer *lw_buffer_push(lua_State *L, size_t n) {
 }
 
 lw_array_buffer *lw_buffer_test(lua_State *L, int index) {
-  void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
-  int same;
-  if (!box || !lua_getmetatable(L, index)) return NULL;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
-  same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same ? box : NULL;
+  return lw_class_test(L, index, &metatable_key);
 }
 
 static lw_array_buffer *check_buffer(lua_State *L) {
@@ -153,23 +147,8 @@ static const luaL_Reg metamethods[] = {
     {"__len", buffer_len}, {"__tostring", buffer_tostring}, {"__newindex", buffer_newindex}, {NULL, NULL}};
 
 void lw_buffer_open(lua_State *L) {
-  lw_class_new(L, CLASS, metamethods); /* module, metatable */
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &metatable_key);
-  lw_host_push(L);
-  lua_pushvalue(L, -2);
-  lua_newtable(L); /* module, metatable, host, metatable, methods */
-  lua_pushvalue(L, -3);
-  lua_pushvalue(L, -3);
-  luaL_setfuncs(L, methods, 2);
-  lua_pushcclosure(L, buffer_index, 3);
-  lua_setfield(L, -2, "__index");
-  lua_newtable(L); /* module, metatable, class */
-  lua_createtable(L, 0, 1);
-  lw_host_push(L);
-  lua_pushcclosure(L, buffer_new, 1);
-  lua_setfield(L, -2, "__call");
-  lua_setmetatable(L, -2);
-  lua_setfield(L, -3, CLASS);
+  lw_value_class_new(L, CLASS, &metatable_key, metamethods, methods, buffer_index); /* module, metatable */
   lua_pop(L, 1);
+  lw_callable_push(L, buffer_new);
+  lua_setfield(L, -2, CLASS);
 }

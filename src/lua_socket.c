@@ -53,13 +53,7 @@ static socket_box *check_socket(lua_State *L) {
 }
 
 lw_lua_socket *lw_socket_test(lua_State *L, int index) {
-  void *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
-  int same;
-  if (!box || !lua_getmetatable(L, index)) return NULL;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
-  same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same ? box : NULL;
+  return lw_class_test(L, index, &metatable_key);
 }
 
 static int ready_state(const lw_lua_socket *s) {

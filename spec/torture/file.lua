@@ -1,7 +1,12 @@
 -- A large file over a socket: read while it is sent, with little of it in memory, judged by the
 -- SHA-256 that a foreign reader (spec/peers/sink.js) makes of what has come, and sha256sum of the file.
 
+local assert = require "luassert"
+local busted = require "busted"
 local helper = require "spec.helper"
+local pki = require "spec.pki"
+
+local it, setup, teardown = busted.it, busted.setup, busted.teardown
 
 local file = {}
 
@@ -85,6 +90,38 @@ function file.send(folder, path, role, certs, seconds)
     equal = hash == helper.run("sha256sum " .. helper.quote(path)):match "^%x+", fragments = tonumber(fragments),
     code = tonumber(code), clean = clean == "true", left = tonumber(left),
   }
+end
+
+-- Cases: a file of `size` bytes, by clients and servers, over ws and wss. `tell` is given what was seen.
+function file.cases(size, seconds, tell)
+  local folder, path, certs
+  local MOST = 8 * 1024 * 1024 -- bytes its sender may grow by
+
+  setup(function()
+    folder, certs = helper.directory(), pki.new()
+    path = folder .. "/file"
+    file.make(path, size)
+  end)
+
+  teardown(function()
+    certs:close()
+    helper.remove(folder)
+  end)
+
+  for _, role in ipairs { "client", "server" } do
+    for _, scheme in ipairs { "ws", "wss" } do
+      it(("goes from a %s over %s"):format(role, scheme), function()
+        local seen = file.send(folder, path, role, scheme == "wss" and certs or nil, seconds)
+        if tell then tell(role, scheme, seen) end
+        assert.is_true(seen.equal, "another SHA-256")
+        assert.same({ size, size // 65536 }, { seen.size, seen.fragments })
+        assert.same({ 1005, true, 0 }, { seen.code, seen.clean, seen.left })
+        assert.equal(0, seen.grew)
+        assert.is_true(seen.looks > 0)
+        assert.is_true(seen.growth < MOST, ("%.1f MiB"):format(seen.growth / 1048576))
+      end)
+    end
+  end
 end
 
 return file
