@@ -8,6 +8,8 @@ local pki = require "spec.pki"
 
 local it, setup, teardown = busted.it, busted.setup, busted.teardown
 
+local SANITIZED = os.getenv "LD_PRELOAD" -- AddressSanitizer keeps what was freed for a while: memory says nothing then
+
 local file = {}
 
 -- A process that sends the file as soon as it has a connection: how much its memory grows meanwhile
@@ -118,7 +120,7 @@ function file.cases(size, seconds, tell)
         assert.same({ 1005, true, 0 }, { seen.code, seen.clean, seen.left })
         assert.equal(0, seen.grew)
         assert.is_true(seen.looks > 0)
-        assert.is_true(seen.growth < MOST, ("%.1f MiB"):format(seen.growth / 1048576))
+        if not SANITIZED then assert.is_true(seen.growth < MOST, ("%.1f MiB"):format(seen.growth / 1048576)) end
       end)
     end
   end
