@@ -82,6 +82,6 @@ describe("100,000 sockets opened and closed", function()
       opened, ended, rss, all, lua, files))
     assert.equal("140000", ended)
     assert.is_true(tonumber(rss) < MOST and tonumber(lua) < MOST)
-    assert.equal("0", files)
+    assert.is_true(tonumber(files) <= 0, files) -- at the first look one may still have been on its way
   end)
 end)
