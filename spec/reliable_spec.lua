@@ -1113,7 +1113,7 @@ describe("a reliable client", function()
     assert.equal(3, link.unacknowledged)
     desk.raises("TypeError", "UTF-8", link.send, link, "\255")
     desk.raises("TypeError", "a function expected, got number", link.send, link, "", nil, 1)
-    desk.raises("TypeError", "expected, got nil", link.send, link)
+    desk.raises("TypeError", "a string, an ArrayBuffer or a Blob expected, got nil", link.send, link)
     assert.equal(3, link.unacknowledged)
   end)
 

@@ -68,7 +68,7 @@ struct lw_conn {
   int64_t taken;    /* when it opened, or the peer was last seen to take some of a backlog; 0: never */
   uint64_t epoch;         /* when epoch_content was counted */
   uint64_t epoch_content; /* content queued in that turn */
-  lw_reel *reel;        /* files on their way; NULL: there never was one */
+  lw_reel *reel;          /* files on their way; NULL: none */
   int error;
   char *why; /* of the error, in words; NULL: none but lw_strerror's */
   int close_code;

@@ -403,6 +403,21 @@ int lw_handshake_same_origin(const lw_http_head *head) {
          read_place(&asked, host, standard_port) && same_place(&asking, &asked);
 }
 
+int lw_handshake_is_origin(const char *text) {
+  const char *host = strstr(text, "://"), *port;
+  if (strcmp(text, "null") == 0) return 1;
+  if (!host || host == text || !host[3]) return 0;
+  for (const char *at = text; *at; at++)
+    if (*at <= ' ' || *at > '~') return 0; /* a host outside ASCII is sent in its xn-- form */
+  host += 3;
+  if (strpbrk(host, "/?#@\\*")) return 0;
+  port = strchr(*host == '[' ? host + strcspn(host, "]") : host, ':');
+  if (!port) return 1;
+  if (port == host || !port[1] || port[1 + strspn(port + 1, "0123456789")]) return 0;
+  return !(strncmp(text, "https:", 6) == 0 && strcmp(port, ":443") == 0) &&
+         !(strncmp(text, "http:", 5) == 0 && strcmp(port, ":80") == 0);
+}
+
 /* --- the server answers --- */
 
 static void put_switch(lw_pen *p, const char accept[LW_ACCEPT_SIZE], lw_slice protocol,

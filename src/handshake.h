@@ -72,6 +72,12 @@ int lw_handshake_protocol(const lw_http_head *head, size_t nth, lw_slice *protoc
 */
 int lw_handshake_same_origin(const lw_http_head *head);
 
+/*
+** 1 if this is what browsers send as `Origin`: "null", or a scheme, a host, and a port that is not
+** the scheme's own (RFC 6454, 6.2).
+*/
+int lw_handshake_is_origin(const char *text);
+
 /* Queues the 101. `protocol` may be empty, `extensions` and `headers` (lines) NULL. 0 or a negative lw_err. */
 int lw_handshake_switch(lw_buf *out, lw_pool *pool, const char key[LW_KEY_SIZE], lw_slice protocol,
                         const char *extensions, const char *headers);

@@ -81,28 +81,10 @@ static const char *string_option(lua_State *L, const char *name) {
   return lua_tostring(L, -1); /* stays on the stack */
 }
 
-/*
-** Whether browsers would send this as `Origin`: "null", or a scheme, a host, and a port that is not the scheme's own
-** (RFC 6454, 6.2). A page's address, with its slash at the end, would never be found in the list.
-*/
-static int is_origin(const char *text) {
-  const char *host = strstr(text, "://"), *port;
-  if (strcmp(text, "*") == 0 || strcmp(text, "null") == 0) return 1;
-  if (!host || host == text || !host[3]) return 0;
-  for (const char *at = text; *at; at++)
-    if (*at <= ' ' || *at > '~') return 0; /* a host outside ASCII is sent in its xn-- form */
-  host += 3;
-  if (strpbrk(host, "/?#@\\*")) return 0;
-  port = strchr(*host == '[' ? host + strcspn(host, "]") : host, ':');
-  if (!port) return 1;
-  if (port == host || !port[1] || port[1 + strspn(port + 1, "0123456789")]) return 0;
-  return !(strncmp(text, "https:", 6) == 0 && strcmp(port, ":443") == 0) &&
-         !(strncmp(text, "http:", 5) == 0 && strcmp(port, ":80") == 0);
-}
-
+/* A page's address, with its slash at the end, would never be found in the list. */
 static void check_origins(lua_State *L, const lw_strings *list) {
   for (size_t i = 0; list && i < list->count; i++)
-    if (!is_origin(list->items[i]))
+    if (strcmp(list->items[i], "*") != 0 && !lw_handshake_is_origin(list->items[i]))
       lw_raise(L, "TypeError",
                CLASS ": option \"origins\": \"%s\" is nothing a browser sends: scheme, host, and a port that is not the "
                      "scheme's own, as in \"https://example.org\" and \"http://localhost:8080\"",

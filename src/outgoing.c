@@ -50,7 +50,6 @@ lw_buf *lw_outgoing_control(lw_outgoing *o) {
   return o->first ? &o->first->between : &o->ready;
 }
 
-
 /* --------------------------------------------------------------- fragments */
 
 /* The header of a fragment of n bytes; the masking key is the caller's to add. */
