@@ -17,11 +17,14 @@ JOBS    ?= 3
 
 SOURCES  := $(wildcard src/*.c)
 PROBE    := $(wildcard spec/probe/*.c)
+SIM      := $(wildcard sim/*.c)
 OBJECTS   = $(SOURCES:%.c=$(BUILD)/obj/%.o)
 BELOW_LUA = $(filter-out $(BUILD)/obj/src/lua_%,$(OBJECTS))
 PROBE_OBJECTS = $(PROBE:%.c=$(BUILD)/obj/%.o)
+SIM_OBJECTS = $(SIM:%.c=$(BUILD)/obj/%.o)
 CORE      = $(BUILD)/lunawire/core.so
 PROBE_SO  = $(if $(PROBE),$(BUILD)/lunawire/probe.so)
+SIM_CORE  = $(BUILD)/sim/lunawire/core.so
 
 # --- what the compiler is told ------------------------------------------------------------
 
@@ -49,16 +52,20 @@ Q    = $(if $(V),,@)
 SAY  = $(if $(V),@:,@printf '  %-4s %s\n')
 MAKE_QUIETLY = $(MAKE) --no-print-directory
 
+, = ,
+
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 
 # --- building -------------------------------------------------------------------------------
 
-.PHONY: all core probe
+.PHONY: all core probe sim
 all: core                ## build build/lunawire/core.so (V=1 shows the commands)
 core: $(CORE)
 	@:
 probe: $(PROBE_SO)
+	@:
+sim: $(SIM_CORE)
 	@:
 
 $(CORE): $(OBJECTS)
@@ -71,6 +78,14 @@ $(BUILD)/lunawire/probe.so: $(PROBE_OBJECTS) $(BELOW_LUA)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) -o $@ $(PROBE_OBJECTS) $(BELOW_LUA) $(LIBS)
+
+# The core over a system in memory, which takes the place of sys.c; memory is counted and may run out.
+WRAPPED = $(patsubst %,-Wl$(,)--wrap=%,malloc calloc realloc free strdup strndup)
+$(SIM_CORE): $(OBJECTS) $(SIM_OBJECTS)
+	$(SAY) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) $(WRAPPED) -Wl,--wrap=pthread_create,--wrap=RAND_bytes -o $@ \
+		$(filter-out %/src/sys.o,$^) $(LIBS)
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(SAY) CC $<
@@ -85,7 +100,7 @@ $(BUILD)/flags: FORCE
 .PHONY: FORCE
 FORCE:
 
--include $(OBJECTS:.o=.d) $(PROBE_OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(PROBE_OBJECTS:.o=.d) $(SIM_OBJECTS:.o=.d)
 
 # --- using ----------------------------------------------------------------------------------
 
@@ -125,7 +140,6 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 	$$p -c 'import websockets' 2>/dev/null && command -v $$p && exit; done; echo python3)
 
 # One run of the specs, JOBS files at a time: $(call specs,BUILD DIRECTORY,BUSTED OPTIONS AND FILES)
-, = ,
 specs = LUNAWIRE_BUILD='$(abspath $(1))' PYTHON='$(PYTHON)' LUA='$(LUA)' JOBS='$(JOBS)' tools/specs.sh $(2)
 PACKAGES = spec/node_modules/.package-lock.json
 
@@ -157,7 +171,6 @@ bench: ready-test        ## measure against the peers that are installed
 # One fuzzer for each file of fuzz/, over the floors below the system; fuzz.c is what they share.
 FUZZERS = $(patsubst fuzz/%.c,%,$(filter-out fuzz/fuzz.c,$(wildcard fuzz/*.c)))
 FUZZ_CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
-WRAPPED = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=strdup
 
 .PHONY: fuzz fuzzers
 fuzz:                    ## fuzz what parses a peer's bytes, each FUZZERS for SECONDS (60); findings go to fuzz/findings/

@@ -92,6 +92,7 @@ void *__wrap_calloc(size_t count, size_t n);
 void *__wrap_realloc(void *block, size_t n);
 void __wrap_free(void *block);
 char *__wrap_strdup(const char *text);
+char *__wrap_strndup(const char *text, size_t most);
 
 static size_t held;
 static long allowed = -1;
@@ -129,9 +130,16 @@ void __wrap_free(void *block) {
 }
 
 char *__wrap_strdup(const char *text) {
-  size_t n = strlen(text) + 1;
-  char *copy = __wrap_malloc(n);
-  return copy ? memcpy(copy, text, n) : NULL;
+  return __wrap_strndup(text, strlen(text));
+}
+
+char *__wrap_strndup(const char *text, size_t most) {
+  size_t n = strnlen(text, most);
+  char *copy = __wrap_malloc(n + 1);
+  if (!copy) return NULL;
+  memcpy(copy, text, n);
+  copy[n] = '\0';
+  return copy;
 }
 
 size_t fuzz_held(void) {

@@ -1,0 +1,27 @@
+/*
+** memory.h -- memory that is counted and may run out.
+**
+** The linker (--wrap) brings every allocation of the library here, and Lua's come by an
+** allocator of ours: they are one row, so "the nth fails" is one number.
+*/
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include <stddef.h>
+
+/* Counts anew, and nothing fails. */
+void memory_begin(void);
+/* Allocations asked for since memory_begin, failed ones too. */
+long memory_count(void);
+/* After `skip` more that succeed, `times` fail; negative: all. */
+void memory_fail(long skip, long times);
+/* How many have failed since memory_begin. */
+long memory_failed(void);
+/* What is held now: all blocks of the library, and of the states that use memory_lua. */
+long memory_blocks(void);
+size_t memory_bytes(void);
+
+/* A lua_Alloc. Making a block smaller never fails. */
+void *memory_lua(void *context, void *block, size_t before, size_t n);
+
+#endif
