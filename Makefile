@@ -154,7 +154,7 @@ torture: ready-test      ## what takes minutes: faults and kills by the hundred 
 
 ready-test:
 	@$(INSTALL) build chat test
-	@$(MAKE_QUIETLY) core probe packages
+	@$(MAKE_QUIETLY) core probe sim packages
 
 packages: $(PACKAGES)
 	@:
@@ -165,6 +165,19 @@ $(PACKAGES): spec/package.json spec/package-lock.json
 
 bench: ready-test        ## measure against the peers that are installed
 	@$(MAKE_QUIETLY) -C bench LUA='$(LUA)'
+
+# --- simulation -------------------------------------------------------------------------------
+
+OVER_SIM = LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;' LUA_CPATH='$(abspath $(BUILD))/sim/?.so;;'
+FIRST ?= 1
+LAST  ?= 1000
+
+.PHONY: simulate mutants
+simulate: sim            ## lives over a system in memory, of the seeds FIRST (1) to LAST (1000); TRACE=1 tells of them
+	@$(OVER_SIM) $(LUA) sim/simulate.lua '$(FIRST)' '$(LAST)'
+
+mutants:                 ## break the code in many ways, one after the other: the simulation must see each
+	@LUA='$(LUA)' $(LUA) sim/mutants.lua
 
 # --- fuzzing --------------------------------------------------------------------------------
 
@@ -202,13 +215,13 @@ check: ready-check       ## the longer set: each of the check-... below, one aft
 
 ready-check:
 	@$(INSTALL) build chat test check
-	@$(MAKE_QUIETLY) core probe packages
+	@$(MAKE_QUIETLY) core probe sim packages
 
 check-gcc:               ## gcc, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-gcc CC=gcc core probe
+	@$(MAKE_QUIETLY) BUILD=build-gcc CC=gcc core probe sim
 
 check-clang:             ## clang, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-clang CC=clang core probe
+	@$(MAKE_QUIETLY) BUILD=build-clang CC=clang core probe sim
 
 check-layers:            ## every #include against the table in docs/architecture.md
 	@$(LUA) tools/layers.lua
@@ -221,11 +234,11 @@ check-lua:               ## luacheck over all Lua files
 check-cppcheck:          ## cppcheck over the C files
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=internalAstError:src/poll_kqueue.c --suppress=identicalInnerCondition \
-		--error-exitcode=1 $(SOURCES) $(PROBE)
+		--error-exitcode=1 $(SOURCES) $(PROBE) $(SIM)
 
 check-tidy:              ## clang-tidy over the C files (.clang-tidy says what for)
 	@mkdir -p $(BUILD)
-	@printf '%s\n' $(SOURCES) $(PROBE) | xargs -P 2 -n 1 sh -c \
+	@printf '%s\n' $(SOURCES) $(PROBE) $(SIM) | xargs -P 2 -n 1 sh -c \
 		'clang-tidy --quiet "$$1" -- -std=gnu11 -iquote src $(LUA_CFLAGS) $(LIB_CFLAGS)' - \
 		> $(BUILD)/tidy.log 2>&1 || { cat $(BUILD)/tidy.log; exit 1; }
 
@@ -253,7 +266,7 @@ check-luas:              ## a smoke test under each other Lua that is installed 
 # preloaded: the tools around it, mktemp for one, leak.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 check-asan:              ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE_QUIETLY) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe
+	@$(MAKE_QUIETLY) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe sim
 	@RUN="env LD_PRELOAD=`gcc -print-file-name=libasan.so`" \
 		ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		LSAN_OPTIONS=suppressions='$(CURDIR)/spec/lsan.supp':print_suppressions=0 \
@@ -266,7 +279,7 @@ VALGRIND_SPECS = $(patsubst %,spec/%_spec.lua,buf http deflate upgrade session_c
 	websocket_proxy redirect websocket_close websocket_events server_sockets server_topics server_close lua_error lua_gc)
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
 	--keep-debuginfo=yes
-check-valgrind: core probe ## the quick specs under valgrind
+check-valgrind: core probe sim ## the quick specs under valgrind
 	@RUN='$(VALGRIND)' $(call specs,$(BUILD),--exclude-tags=slow$(,)foreign $(or $(SPECS),$(VALGRIND_SPECS))) \
 		> $(BUILD)/valgrind.log 2>&1 || { cat $(BUILD)/valgrind.log; exit 1; }
 	@echo "under valgrind: `grep ' passed, ' $(BUILD)/valgrind.log | tail -n 1`"
@@ -288,4 +301,4 @@ clean:                   ## remove what was built (installed npm packages stay)
 
 help:                    ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED JOBS SECONDS FUZZERS V"
+	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED FIRST LAST JOBS SECONDS FUZZERS V"

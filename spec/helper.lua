@@ -68,11 +68,17 @@ local index = 0
 while arg[index - 1] do index = index - 1 end
 helper.interpreter = arg[index]
 
--- The command that starts this Lua with these arguments (already quoted) on this checkout.
-function helper.lua(arguments)
-  local variables = { "LUA_PATH=" .. helper.quote(path .. ";"), "LUA_CPATH=" .. helper.quote(cpath .. ";") }
+-- The command that starts this Lua with these arguments (already quoted) on this checkout. `over`: the libraries' path
+-- before that of the build.
+function helper.lua(arguments, over)
+  local variables = { "LUA_PATH=" .. helper.quote(path .. ";"), "LUA_CPATH=" .. helper.quote((over or "") .. cpath .. ";") }
   if preload then variables[#variables + 1] = "LD_PRELOAD=" .. helper.quote(preload) end
   return ("env %s %s %s"):format(table.concat(variables, " "), helper.quote(helper.interpreter), arguments)
+end
+
+-- The same with the core that runs over a system in memory (`make sim`).
+function helper.sim(arguments)
+  return helper.lua(arguments, helper.build .. "/sim/?.so;")
 end
 
 -- A Python that can import websockets, as make found it.

@@ -319,8 +319,8 @@ static void accept_guests(lw_server *server) {
   }
   server->accepting = 0;
   if (fd >= 0) return;
-  if (fd == LW_ERR_SYS(EAGAIN) || fd == LW_ERR_SYS(EWOULDBLOCK)) server->full = 0;
-  else pause_accepting(server, fd);
+  if (fd != LW_ERR_SYS(EAGAIN) && fd != LW_ERR_SYS(EWOULDBLOCK)) pause_accepting(server, fd);
+  else if (server->source.interest) server->full = 0; /* else only the poller is still short of memory */
 }
 
 static void end_all(lw_server *server) {
@@ -337,8 +337,9 @@ static void time_is_up(lw_server *server) {
   if (server->closing) {
     end_all(server);
   } else {
+    int err = lw_source_watch(server->hub->loop, &server->source, LW_READ);
     server->accepting = 1;
-    lw_source_watch(server->hub->loop, &server->source, LW_READ);
+    if (err < 0) pause_accepting(server, err); /* looks for guests all the same, and tries again */
   }
 }
 
