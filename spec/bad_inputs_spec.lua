@@ -228,7 +228,7 @@ local INDEX = {
       "with a ping between its fragments, sent one byte at a time, arrives" }, { FROM_SERVER,
         "in fragments are one message, with pings" } },
     { "of many unanswered pings at most one pong is queued", { FROM_CLIENT,
-      "that came in a heap are answered by the last one's pong",
+      "that came in a heap are answered one by one, in order",
       "from a client that does not read are not answered one by one later" },
       { FROM_SERVER, "while we cannot send are read all the same, and leave one pong to send" } },
     { "Close inside a fragmented message: answered with its own code", { "server_close",

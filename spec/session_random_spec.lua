@@ -81,14 +81,13 @@ end
 -- session that is closed by its owner after so many events (nil: never).
 local function plain(role, bytes, closeAfter)
   local events, output = {}, {}
-  local at, closing, pong = 1, false, nil
+  local at, closing = 1, false
   local kind, message, fragments
 
   local function leave(code)
     if closing then return end
-    if pong then output[#output + 1] = frames.build { "pong", payload = pong } end
     output[#output + 1] = frames.build { "close", payload = frames.closing(code) }
-    closing, pong = true, nil
+    closing = true
   end
   local function tell(event)
     events[#events + 1] = event
@@ -111,7 +110,7 @@ local function plain(role, bytes, closeAfter)
     if frame.opcode >= 8 then
       if not whole then break end
       if frame.opcode == 9 then
-        if not closing then pong = payload end
+        if not closing then output[#output + 1] = frames.build { "pong", payload = payload } end
         tell("ping: " .. payload)
       elseif frame.opcode == 10 then
         tell("pong: " .. payload)
@@ -144,7 +143,6 @@ local function plain(role, bytes, closeAfter)
       end
     end
   end
-  if pong then output[#output + 1] = frames.build { "pong", payload = pong } end
   return events, table.concat(output)
 end
 

@@ -215,11 +215,56 @@ describe("a ping from the peer", function()
       end
     end)
 
-    it("that came with others is answered for all of them, the last (5.5.3)", function()
+    -- Only the last of those that came in one read was answered, so that what a peer got hung on how its bytes were cut.
+    it("that came with others is answered as each of them is, in order", function()
       local session = probe.session(role)
-      for i = 1, 1000 do session:feed(ping(tostring(i))) end
-      assert.equal(pong "1000", helper.output(session, role))
+      local due = {}
+      for i = 1, 1000 do
+        session:feed(ping(tostring(i)))
+        due[i] = pong(tostring(i))
+      end
+      assert.is_true(table.concat(due) == helper.output(session, role))
       assert.equal("", session:output())
+    end)
+
+    it("is answered in its place among messages", function()
+      local session = probe.session(role)
+      session:feed(ping "1" .. ping "2")
+      session:send("text", "a")
+      session:feed(ping "3" .. ping "4")
+      session:send("text", "b")
+      local words = {}
+      for i, frame in ipairs(frames.parse(helper.output(session, role))) do words[i] = frame.payload end
+      assert.equal("1 2 a 3 4 b", table.concat(words, " "))
+    end)
+
+    it("that nobody takes the answers of is answered for the others, the last, once 64 KiB of pongs wait", function()
+      for _, n in ipairs { 0, 7, 125 } do
+        local session = probe.session(role)
+        local size = n + (role == "client" and 6 or 2)
+        local bytes, last = ping(("p"):rep(n)), ping(("q"):rep(n))
+        for _ = 1, math.ceil(200000 / size) do session:feed(bytes) end
+        session:feed(last)
+        local output = helper.output(session, role)
+        local wait = #frames.parse(output)
+        assert.equal(math.ceil(65536 / size) + 1, wait)
+        assert.equal(pong(("q"):rep(n)), output:sub(-n - 2))
+        assert.equal("", session:output())
+        session:feed(bytes .. bytes) -- they went: all is as it was
+        assert.equal(2, #frames.parse(helper.output(session, role)))
+      end
+    end)
+
+    it("is answered as each of them is again when what waited has gone", function()
+      local session = probe.session(role)
+      session:send("text", ("x"):rep(100))
+      session:output(50) -- the peer takes no more
+      session:feed(ping "1" .. ping "2" .. ping "3")
+      local words = {}
+      for i, frame in ipairs(frames.parse(session:output():sub(role == "client" and 57 or 53))) do words[i] = frame.payload end
+      assert.equal("3", table.concat(words, " "))
+      session:feed(ping "4" .. ping "5")
+      assert.equal(pong "4" .. pong "5", helper.output(session, role))
     end)
 
     it("waits while the pong before it has not gone, to the last byte", function()

@@ -15,6 +15,12 @@
 /* Of a long message, a fragment: what one read of a file and one write are worth. */
 #define FRAGMENT ((size_t)64 * 1024)
 
+/*
+** Pongs queued before any output is asked for: more than a server has to say to one read full of pings. Past it only
+** the last ping is answered, so that what one feed can make us hold is bounded.
+*/
+#define PONGS_AHEAD ((uint32_t)64 * 1024)
+
 /* A compressed message's first room. */
 #define SWOLLEN_FIRST 4096
 
@@ -115,15 +121,30 @@ static int queue_control(lw_session *s, lw_opcode opcode, const void *bytes, siz
   return used < 0 ? used : lw_buf_append(lw_outgoing_control(&s->out), s->pool, frame, (size_t)used);
 }
 
-/* Of many pings that came while nothing could be sent, only the last is answered (5.5.3). */
+/* Some of what was shown has not gone: the peer does not take what we send, for now. */
+static int is_blocked(const lw_session *s) {
+  return s->out.sent < s->shown;
+}
+
+/* Of many pings that come while nothing can be sent, only the last is answered (5.5.3): one pong at most waits. */
 static int queue_pong(lw_session *s) {
+  uint64_t before = lw_outgoing_end(&s->out);
   int err;
-  if (!s->pong_due || s->pong_end > s->out.sent) return 0;
+  if (!s->pong_due || (is_blocked(s) && s->pong_end > s->out.sent)) return 0;
   err = queue_control(s, LW_PONG, s->pong, s->pong_length);
   if (err < 0) return err;
   s->pong_due = 0;
   s->pong_end = lw_outgoing_end(&s->out);
+  s->pongs += (uint32_t)(s->pong_end - before);
   return 0;
+}
+
+/* Another ping has come. The one before it gets an answer of its own unless those pile up. */
+static void take_ping(lw_session *s, const unsigned char *bytes, size_t n) {
+  if (!is_blocked(s) && s->pongs < PONGS_AHEAD) (void)queue_pong(s); /* without memory only the last is answered */
+  memcpy(s->pong, bytes, n);
+  s->pong_length = (unsigned char)n;
+  s->pong_due = 1;
 }
 
 /* A ping is answered before what is sent after it (5.5.2: "as soon as is practical"); without memory it stays due. */
@@ -299,6 +320,8 @@ int lw_session_output(lw_session *s, lw_slice *slices, int max) {
   int err = queue_pong(s);
   int count;
   if (err < 0) return err;
+  s->shown = lw_outgoing_end(&s->out);
+  s->pongs = 0; /* these go, or we are blocked */
   count = lw_outgoing_slices(&s->out, slices, max);
   if (count < max && s->last_sent < s->last_length && lw_outgoing_ends(&s->out)) {
     slices[count].bytes = s->last + s->last_sent;
@@ -640,11 +663,7 @@ static int end_control(lw_session *s, lw_event *event, const unsigned char *byte
   event->kind = s->frame.opcode == LW_PING ? LW_EVENT_PING : LW_EVENT_PONG;
   event->bytes = bytes;
   event->n = n;
-  if (s->frame.opcode == LW_PING && s->state == LW_SESSION_OPEN) {
-    memcpy(s->pong, bytes, n);
-    s->pong_length = (unsigned char)n;
-    s->pong_due = 1;
-  }
+  if (s->frame.opcode == LW_PING && s->state == LW_SESSION_OPEN) take_ping(s, bytes, n);
   return 1;
 }
 

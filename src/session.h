@@ -85,6 +85,8 @@ typedef struct lw_session {
 
   lw_outgoing out;
   uint64_t pong_end; /* where in the stream the last queued pong ends */
+  uint64_t shown;    /* where what lw_session_output told last ends */
+  uint32_t pongs;    /* bytes of pongs queued since then */
 
   lw_codec *codec;    /* NULL: none */
   uint64_t squeezed;  /* of a compressed message so far: its bytes in frames */
