@@ -19,6 +19,12 @@
 /* Fair turns: after so much of one connection the others have theirs, if there are others. */
 #define FAIR_MESSAGES 64
 #define FAIR_BYTES ((size_t)64 * 1024)
+/*
+** And after so much in any case: that others have become ready meanwhile, only the next turn finds out. One read of
+** 64 KiB may be ten thousand small messages, or compressed ones that come to 64 MiB.
+*/
+#define ALONE_MESSAGES 1024
+#define ALONE_BYTES ((size_t)1024 * 1024)
 
 /* A turn in progress; on the C stack of `step`. */
 typedef struct turn {
@@ -53,6 +59,7 @@ static void leave_conn(lua_State *L, turn *t) {
 /* 1 when others should have their turn. */
 static int had_its_share(const turn *t) {
   if (t->messages < FAIR_MESSAGES && t->bytes < FAIR_BYTES) return 0;
+  if (t->messages >= ALONE_MESSAGES || t->bytes >= ALONE_BYTES) return 1;
   return lw_loop_timeout(t->host->loop) == 0;
 }
 
