@@ -123,10 +123,6 @@ static int accept_guest(int fd, struct sockaddr *address, socklen_t *size) {
   return without_sigpipe(guest);
 }
 
-static int open_spare(void) {
-  return open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
 /* An interrupted close has closed all the same, and the number may be another's by now. */
 static int close_once(int fd) {
   if (close(fd) == 0 || errno == EINTR) return 0;
@@ -306,7 +302,6 @@ const lw_sys lw_sys_real = {
   .setsockopt = setsockopt,
   .getsockname = getsockname,
   .pipe = make_pipe,
-  .open_spare = open_spare,
   .descriptor_limit = descriptor_limit,
   .unlink = unlink,
   .is_socket = is_socket,

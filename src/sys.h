@@ -42,7 +42,6 @@ typedef struct lw_sys {
   int (*getsockname)(int fd, struct sockaddr *address, socklen_t *size);
   long (*unsent)(int fd); /* bytes the system has taken and the peer has not acknowledged; -1: it does not tell */
   int (*pipe)(int fds[2]);                  /* both ends non-blocking */
-  int (*open_spare)(void);                  /* a descriptor held in reserve (/dev/null) */
   long (*descriptor_limit)(void);           /* RLIMIT_NOFILE's soft limit */
   int (*unlink)(const char *path);
   int (*is_socket)(const char *path); /* 1: the path itself is a socket; 0: it is something else; -1 */

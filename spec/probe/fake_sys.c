@@ -23,7 +23,7 @@
   X(connect)                                                                                       \
   X(bind)                                                                                          \
   X(listen) X(accept) X(recv) X(sendv) X(read) X(write) X(shutdown) X(close) X(getsockopt)         \
-      X(setsockopt) X(getsockname) X(pipe) X(open_spare) X(unlink) X(is_socket) X(stat) X(getaddrinfo)     \
+      X(setsockopt) X(getsockname) X(pipe) X(unlink) X(is_socket) X(stat) X(getaddrinfo)     \
           X(epoll_create) X(epoll_ctl) X(epoll_wait) X(poll) X(pthread_create)
 
 #define AS_ENUM(name) CALL_##name,
@@ -377,7 +377,6 @@ PASS(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t
      (fd, level, name, value, size))
 PASS(int, getsockname, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size))
 PASS(int, pipe, (int fds[2]), (fds))
-PASS(int, open_spare, (void), ())
 PASS(int, unlink, (const char *path), (path))
 PASS(int, is_socket, (const char *path), (path))
 PASS(int, stat, (const char *path, struct stat *status), (path, status))
@@ -459,7 +458,6 @@ __attribute__((constructor)) static void fill(void) {
   fake_sys.getsockname = fake_getsockname;
   fake_sys.unsent = fake_unsent;
   fake_sys.pipe = fake_pipe;
-  fake_sys.open_spare = fake_open_spare;
   fake_sys.unlink = fake_unlink;
   fake_sys.is_socket = fake_is_socket;
   fake_sys.stat = fake_stat;

@@ -423,10 +423,6 @@ static int sys_socket(lua_State *L) {
                 lw_sys_real.socket(families[luaL_checkoption(L, 1, "ip4", names)], SOCK_STREAM, 0));
 }
 
-static int sys_spare(lua_State *L) {
-  return result(L, lw_sys_real.open_spare());
-}
-
 static int sys_open(lua_State *L) {
   return result(L, open(luaL_checkstring(L, 1), O_RDONLY | O_CLOEXEC));
 }
@@ -602,7 +598,6 @@ static const luaL_Reg sys_functions[] = {
     {"pipe", sys_pipe},
     {"pair", sys_pair},
     {"socket", sys_socket},
-    {"spare", sys_spare},
     {"open", sys_open},
     {"close", sys_close},
     {"read", sys_read},
