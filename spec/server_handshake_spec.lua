@@ -5,24 +5,11 @@ local desk = require "spec.server_helper"
 local lunawire = require "lunawire"
 local probe = require "lunawire.probe"
 local wire = require "spec.wire"
+local wrong = require "spec.wrong"
 
 local ways = { "whole", "one byte at a time" }
 
--- A request with these lines instead of, or added to, the usual ones.
-local function lines(first, ...)
-  return table.concat({ first, ... }, "\r\n") .. "\r\n\r\n"
-end
-
-local USUAL = {
-  "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade",
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13",
-}
-
-local function usual(...)
-  local all = { "GET / HTTP/1.1", table.unpack(USUAL) }
-  for _, line in ipairs { ... } do all[#all + 1] = line end
-  return table.concat(all, "\r\n") .. "\r\n\r\n"
-end
+local lines, usual, USUAL = wrong.lines, wrong.usual, wrong.USUAL
 
 describe("an upgrade", function()
   before_each(desk.open)
@@ -200,126 +187,9 @@ describe("a refused request", function()
   before_each(desk.open)
   after_each(desk.clear)
 
-  local function many(n)
-    local list = {}
-    for i = 1, n do list[i] = "X-" .. i .. ": y" end
-    return table.unpack(list)
-  end
-  local get = "GET / HTTP/1.1"
-  local host, upgrade, connection, key, version = table.unpack(USUAL)
+  local get, host = "GET / HTTP/1.1", "Host: 127.0.0.1"
 
-  local cases = {
-    -- not an upgrade at all
-    { "no Upgrade", lines(get, host, connection, key, version), 426 },
-    { "another Upgrade", lines(get, host, "Upgrade: h2c", connection, key, version), 426 },
-    { "no Connection", lines(get, host, upgrade, key, version), 426 },
-    { "another Connection", lines(get, host, upgrade, "Connection: keep-alive", key, version), 426 },
-    { "just a page", lines(get, host), 426 },
-    { "a POST", lines("POST / HTTP/1.1", host), 426 },
-    -- the key
-    { "no key", lines(get, host, upgrade, connection, version), 400 },
-    { "an empty key", lines(get, host, upgrade, connection, "Sec-WebSocket-Key:", version), 400 },
-    { "a key of 15 bytes", lines(get, host, upgrade, connection, "Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1", version), 400 },
-    { "a key of 17 bytes", lines(get, host, upgrade, connection,
-      "Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Njc=", version), 400 },
-    { "a key that is no base64", lines(get, host, upgrade, connection,
-      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==", version), 400 },
-    { "a key without its padding", lines(get, host, upgrade, connection,
-      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ", version), 400 },
-    { "two keys", lines(get, host, upgrade, connection, key, key, version), 400 },
-    { "two keys on one line", lines(get, host, upgrade, connection, key .. ", dGhlIHNhbXBsZSBub25jZQ==", version), 400 },
-    -- the version
-    { "no version", lines(get, host, upgrade, connection, key), 426 },
-    { "version 8", lines(get, host, upgrade, connection, key, "Sec-WebSocket-Version: 8"), 426 },
-    { "version 14", lines(get, host, upgrade, connection, key, "Sec-WebSocket-Version: 14"), 426 },
-    { "version 013", lines(get, host, upgrade, connection, key, "Sec-WebSocket-Version: 013"), 426 },
-    { "versions 13, 8", lines(get, host, upgrade, connection, key, "Sec-WebSocket-Version: 13, 8"), 426 },
-    { "two versions", lines(get, host, upgrade, connection, key, version, version), 426 },
-    -- the method, HTTP, Host
-    { "a POST that upgrades", lines("POST / HTTP/1.1", table.unpack(USUAL)), 405 },
-    { "a method of one's own", lines("BREW / HTTP/1.1", table.unpack(USUAL)), 405 },
-    { "get in small letters", lines("get / HTTP/1.1", table.unpack(USUAL)), 405 },
-    { "HTTP/1.0", lines("GET / HTTP/1.0", table.unpack(USUAL)), 505 },
-    { "a page by HTTP/1.0", lines("GET / HTTP/1.0", host), 505 },
-    { "HTTP/2.0", lines("GET / HTTP/2.0", table.unpack(USUAL)), 505 },
-    { "HTTP/2's own beginning", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505 },
-    { "no Host", lines(get, upgrade, connection, key, version), 400 },
-    { "two Hosts", lines(get, host, host, upgrade, connection, key, version), 400 },
-    { "an empty Host", lines(get, "Host:", upgrade, connection, key, version), 400 },
-    { "a Host with a space", lines(get, "Host: a b", upgrade, connection, key, version), 400 },
-    { "a page without Host", lines(get), 400 },
-    -- a body
-    { "a Content-Length", usual "Content-Length: 5" .. "hello", 400 },
-    { "a Content-Length of frames", usual "Content-Length: 8" .. "\129\130\0\0\0\0hi", 400 },
-    { "two Content-Lengths", usual("Content-Length: 0", "Content-Length: 8"), 400 },
-    { "a Content-Length that is no number", usual "Content-Length: x", 400 },
-    { "a negative Content-Length", usual "Content-Length: -1", 400 },
-    { "a Transfer-Encoding", usual "Transfer-Encoding: chunked" .. "0\r\n\r\n", 400 },
-    { "a Transfer-Encoding of identity", usual "Transfer-Encoding: identity", 400 },
-    { "a page with a body", lines("POST / HTTP/1.1", host, "Content-Length: 2") .. "hi", 400 },
-    -- the grammar of a head
-    { "a bare LF", (usual():gsub("\r\n", "\n")), 400 },
-    { "one bare LF", (usual():gsub("Upgrade\r\n", "Upgrade\n")), 400 },
-    { "a bare LF at the end", usual():sub(1, -3) .. "\n", 400 },
-    { "a bare CR", usual "X: a\rb", 400 },
-    { "a folded line", usual("X: a", " b"), 400 },
-    { "a folded line by TAB", usual("X: a", "\tb"), 400 },
-    { "a folded first line", lines(get, " X: a", table.unpack(USUAL)), 400 },
-    { "a space before the colon", usual "X : a", 400 },
-    { "a name with a space", usual "X Y: a", 400 },
-    { "an empty name", usual ": a", 400 },
-    { "a line without a colon", usual "X", 400 },
-    { "a NUL in a value", usual "X: a\0b", 400 },
-    { "a NUL in a name", usual "X\0: a", 400 },
-    { "a DEL in a value", usual "X: a\127b", 400 },
-    { "an escape in a value", usual "X: a\27b", 400 },
-    { "two spaces in the first line", lines("GET  / HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "no version in the first line", lines("GET /", table.unpack(USUAL)), 400 },
-    { "no target", lines("GET HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "a target without slash", lines("GET chat HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "a target with a fragment", lines("GET /#a HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "a target beyond ASCII", lines("GET /\195\164 HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "a target with credentials", lines("GET http://u:p@h/ HTTP/1.1", table.unpack(USUAL)), 400 },
-    { "an empty line first", "\r\n" .. usual(), 400 },
-    -- too much
-    { "101 headers", usual(many(96)), 431 },
-    { "a head of 16 KiB and a byte", usual("X: " .. ("y"):rep(16385 - #usual "X: ")), 431 },
-    { "a head without an end", get .. "\r\nX: " .. ("y"):rep(20000), 431 },
-    { "headers without an end", get .. "\r\n" .. ("X: y\r\n"):rep(5000), 431 },
-    { "a target of 8 KiB and a byte", lines("GET /" .. ("a"):rep(8192) .. " HTTP/1.1", table.unpack(USUAL)), 414 },
-    { "a target without an end", "GET /" .. ("a"):rep(20000), 414 },
-    -- the lists
-    { "a subprotocol that is no token", usual "Sec-WebSocket-Protocol: a b", 400 },
-    { "a subprotocol with a slash", usual "Sec-WebSocket-Protocol: a/b", 400 },
-    { "a subprotocol in quotes", usual 'Sec-WebSocket-Protocol: "a"', 400 },
-    { "an empty list of subprotocols", usual "Sec-WebSocket-Protocol:", 400 },
-    { "an empty subprotocol", usual "Sec-WebSocket-Protocol: a,, b", 400 },
-    { "an empty subprotocol at the end", usual "Sec-WebSocket-Protocol: a,", 400 },
-    { "an empty subprotocol at the beginning", usual "Sec-WebSocket-Protocol: , a", 400 },
-    { "the same subprotocol twice", usual "Sec-WebSocket-Protocol: a, b, a", 400 },
-    { "the same subprotocol on two lines", usual("Sec-WebSocket-Protocol: a", "Sec-WebSocket-Protocol: a"), 400 },
-    { "an extension without a name", usual "Sec-WebSocket-Extensions: ; a", 400 },
-    { "an extension with an empty parameter", usual "Sec-WebSocket-Extensions: a;", 400 },
-    { "an extension with a value missing", usual "Sec-WebSocket-Extensions: a; b=", 400 },
-    { "an extension with an open quote", usual 'Sec-WebSocket-Extensions: a; b="c', 400 },
-    { "an extension with an empty value", usual 'Sec-WebSocket-Extensions: a; b=""', 400 },
-    { "an extension list with an empty item", usual "Sec-WebSocket-Extensions: a,, b", 400 },
-    { "an empty extension list", usual "Sec-WebSocket-Extensions:", 400 },
-    { "an extension with a space in it", usual "Sec-WebSocket-Extensions: a b", 400 },
-    -- who asks
-    { "an Origin of another site", usual "Origin: http://evil.example", 403 },
-    { "the Origin of a file", usual "Origin: null", 403 },
-    { "two Origins", usual("Origin: http://127.0.0.1", "Origin: http://127.0.0.1"), 403 },
-    -- no HTTP
-    { "a TLS hello", "\22\3\1\2\0\1\0\1\252\3\3" .. ("\200"):rep(508), 400 },
-    { "an SSH banner", "SSH-2.0-OpenSSH_9.2p1\r\n", 400 },
-    { "zeros", ("\0"):rep(100), 400 },
-    { "noise", "\200\1\255\128\77\0\13\10\13\10", 400 },
-    { "an answer instead of a request", "HTTP/1.1 200 OK\r\n\r\n", 400 },
-    { "frames without a handshake", "\129\130\0\0\0\0hi", 400 },
-  }
-
-  for _, case in ipairs(cases) do
+  for _, case in ipairs(wrong.requests) do
     local name, bytes, status = case[1], case[2], case[3]
     for _, way in ipairs(ways) do
       it(("(%s), sent %s, is answered %d"):format(name, way, status), function()

@@ -5,6 +5,7 @@ local helper = require "spec.helper"
 local lunawire = require "lunawire"
 local probe = require "lunawire.probe"
 local wire = require "spec.wire"
+local wrong = require "spec.wrong"
 
 local WebSocket = lunawire.WebSocket
 local ways = { "whole", "one byte at a time" }
@@ -35,72 +36,11 @@ local function fields(more)
   return function(k) return wire.switch(k, more) end
 end
 
--- The 101 as text, with one line changed.
-local function changed(pattern, with)
-  return function(k)
-    local text, n = wire.switch(k):gsub(pattern, with)
-    assert(n == 1, pattern)
-    return text
-  end
-end
-
-local function many(n)
-  return function(k)
-    local more = {}
-    for i = 1, n do more[("X-%d"):format(i)] = "x" end
-    return wire.switch(k, more)
-  end
-end
-
 describe("an answer that is no handshake fails the connection:", function()
   before_each(fresh)
   after_each(wire.done)
 
-  -- {name, answer, code, status (nil: there is no head to tell of), words of the message}
-  local rows = {
-    { "200", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "http", 200, "the server answered 200 OK" },
-    { "301", "HTTP/1.1 301 Moved Permanently\r\nLocation: ws://elsewhere/\r\nContent-Length: 0\r\n\r\n", "http", 301,
-      "the server answered 301 Moved Permanently" },
-    { "401", "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "http", 401,
-      "the server answered 401 Unauthorized" },
-    { "404", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "http", 404, "the server answered 404 Not Found" },
-    { "500", "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "http", 500, "the server answered 500 Oops" },
-    { "503 without a phrase", "HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n", "http", 503, "the server answered 503$" },
-    { "HTTP/1.0", changed("HTTP/1.1", "HTTP/1.0"), "http", 101, "HTTP version" },
-    { "no Upgrade", fields { Upgrade = false }, "http", 101, "Upgrade: websocket" },
-    { "another Upgrade", fields { Upgrade = "h2c" }, "http", 101, "Upgrade: websocket" },
-    { "no Connection", fields { Connection = false }, "http", 101, "Connection: Upgrade" },
-    { "another Connection", fields { Connection = "close" }, "http", 101, "Connection: Upgrade" },
-    { "no Accept", fields { ["Sec-WebSocket-Accept"] = false }, "http", 101, "Sec%-WebSocket%-Accept" },
-    { "a wrong Accept", fields { ["Sec-WebSocket-Accept"] = wire.accept "x" }, "http", 101, "Sec%-WebSocket%-Accept" },
-    { "an Accept in another case", function(k)
-      return wire.switch(k, { ["Sec-WebSocket-Accept"] = wire.accept(k):gsub("%a", function(c)
-        return c:lower() == c and c:upper() or c:lower()
-      end) })
-    end, "http", 101, "Sec%-WebSocket%-Accept" },
-    { "Accept twice", function(k)
-      return (wire.switch(k):gsub("\r\n\r\n", "\r\nSec-WebSocket-Accept: " .. wire.accept(k) .. "\r\n\r\n"))
-    end, "http", 101, "Sec%-WebSocket%-Accept" },
-    { "a protocol nobody asked for", fields { ["Sec-WebSocket-Protocol"] = "chat" }, "http", 101, "subprotocol" },
-    { "an extension nobody offered", fields { ["Sec-WebSocket-Extensions"] = "x-webkit-deflate-frame" }, "http", 101,
-      "extension" },
-    { "an extension list that breaks the grammar", fields { ["Sec-WebSocket-Extensions"] = ";;" }, "http", 101,
-      "Sec%-WebSocket%-Extensions" },
-    { "over 100 headers", many(98), "http", nil, "too many HTTP headers" },
-    { "a head over 16 KiB", fields { X = ("x"):rep(16384) }, "http", nil, "maxHeaderSize" },
-    { "a head that never ends", "HTTP/1.1 101 S\r\nX: " .. ("x"):rep(20000), "http", nil, "maxHeaderSize" },
-    { "an SSH banner", "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "http", nil, "not HTTP" },
-    { "noise", "\22\3\1\2\0\1\0\1\252\3\3", "http", nil, "not HTTP" },
-    { "frames at once", "\x81\x05Hello", "http", nil, "not HTTP" },
-    { "HTTP/2", "HTTP/2.0 101 S\r\n\r\n", "http", nil, "HTTP" },
-    { "a bare LF", changed("Connection: Upgrade\r\n", "Connection: Upgrade\n"), "http", nil, "line end" },
-    { "a folded line", changed("Connection: Upgrade", "Connection:\r\n Upgrade"), "http", nil, "folded" },
-    { "a space before a colon", changed("Connection:", "Connection :"), "http", nil, "HTTP header" },
-    { "NUL in a value", changed("Connection: Upgrade", "Connection: Up\0grade"), "http", nil, "HTTP header" },
-    { "a status of two digits", "HTTP/1.1 99 X\r\n\r\n", "http", nil, "not HTTP" },
-  }
-
-  for _, row in ipairs(rows) do
+  for _, row in ipairs(wrong.responses) do
     for _, how in ipairs(ways) do
       it(row[1] .. ", " .. how, function()
         local ws, log, peer = asked()
@@ -286,23 +226,7 @@ describe("an answer that is unusual but right is taken:", function()
   before_each(fresh)
   after_each(wire.done)
 
-  local rows = {
-    { "names and words in other cases", function(k)
-      return ("HTTP/1.1 101 x\r\nUPGRADE: WebSocket\r\nconnection: keep-alive, UPGRADE\r\nsec-websocket-accept:%s\r\n\r\n")
-        :format(wire.accept(k))
-    end },
-    { "no reason phrase", changed("101 Switching Protocols", "101 ") },
-    { "100 Continue first", function(k) return "HTTP/1.1 100 Continue\r\n\r\n" .. wire.switch(k) end },
-    { "several 1xx first", function(k)
-      return "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" .. wire.switch(k)
-    end },
-    { "100 headers", many(97) },
-    { "spaces around values", function(k)
-      return (wire.switch(k):gsub(": ([^\r]*)\r", ": \t %1 \t\r"))
-    end },
-    { "an empty extension list", fields { ["Sec-WebSocket-Extensions"] = "" } },
-  }
-  for _, row in ipairs(rows) do
+  for _, row in ipairs(wrong.unusual) do
     for _, how in ipairs(ways) do
       it(row[1] .. ", " .. how, function()
         local _, log, peer = asked()
