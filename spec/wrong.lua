@@ -8,10 +8,12 @@
 --   wrong.told(peer, row, how)     -- sends them; the peer must be told what is wrong
 --   wrong.answered(peer, row, how) -- sends them; pings and a Close must be answered
 
+local Proxy = require "spec.torture.proxy"
 local assert = require "luassert"
 local blocks = require "spec.blocks"
 local desk = require "spec.server_helper"
 local frames = require "spec.frames"
+local helper = require "spec.helper"
 local wire = require "spec.wire"
 
 local wrong = {}
@@ -437,7 +439,7 @@ local FAR = ("Nothing is as compressible as what is said again. "):rep(40)
 local function squeezed(kind, payload, fin) return { kind, payload = payload, rsv = 4, fin = fin } end
 
 -- {what, frames, close code, what was agreed on besides (of the peer: "no_context_takeover", "max_window_bits=9")};
--- maxPayload is 100000 here
+-- maxPayload is 100000 here. heard: something was right before
 wrong.compressed = {
   { "RSV1 on a continuation", { squeezed("text", HELLO, false), squeezed("continuation", "") }, 1002 },
   { "RSV1 on a ping", { squeezed("ping", "") }, 1002 },
@@ -451,7 +453,7 @@ wrong.compressed = {
   { "a stream cut short", { squeezed("text", HELLO:sub(1, 4)) }, 1007 },
   { "bytes behind the final block", { squeezed("text", hex "f3 48 cd c9 c9 07 00 ff ff") }, 1007 },
   { "a back-reference to a context not to be taken over", { squeezed("text", HELLO), squeezed("text", AGAIN) }, 1007,
-    "no_context_takeover" },
+    "no_context_takeover" , heard = true },
   { "a back-reference to nothing", { squeezed("text", AGAIN) }, 1007 },
   { "a back-reference past the window", { squeezed("text", blocks.new():stored(FAR):fixed { { 3, 1500 } }:payload()) }, 1007,
     "max_window_bits=9" },
@@ -480,6 +482,36 @@ wrong.swollen = {
   { "one of maxPayload", { squeezed("binary", blocks.new():stored(("x"):rep(927)):bytes() .. blocks.zeros(48)) },
     { "binary " .. ("x"):rep(927) .. ("\0"):rep(1 + 2064 * 48) } },
 }
+
+-- --- the way over TLS ---------------------------------------------------------------------------------
+
+-- How the rows come over wss. Each has a door: where a raw peer goes in or our client does.
+wrong.secure = { "whole", "a byte in each record", "in records that are cut" }
+
+-- And how a raw peer is to give them to that.
+function wrong.slicing(way) return way == "a byte in each record" and "one byte at a time" or "whole" end
+
+-- {[way] = {port = }}: spec/peers/tls_pipe.py in front of `port`, "connect" or "listen"; until desk.clear.
+function wrong.doors(how, port, files)
+  local function pipe(words, to)
+    local process = helper.peer(("exec %s %s %s%s %d %s"):format(helper.python(),
+      helper.quote(helper.root .. "/spec/peers/tls_pipe.py"), words, how, to, files or ""))
+    desk.finally(function() process:stop() end)
+    return tonumber(process:line())
+  end
+  local function cut(to, way)
+    local proxy = Proxy.new { port = to }
+    proxy[way]:slice(function(random) return random(1, 100) end)
+    desk.finally(function() proxy:close() end)
+    return proxy.port
+  end
+  local whole = pipe("", port)
+  return {
+    ["whole"] = { port = whole },
+    ["a byte in each record"] = { port = pipe("split ", port) },
+    ["in records that are cut"] = { port = how == "connect" and pipe("", cut(port, "up")) or cut(whole, "down") },
+  }
+end
 
 -- --- judging ------------------------------------------------------------------------------------------
 

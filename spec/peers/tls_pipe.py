@@ -1,6 +1,7 @@
 """TLS around a raw peer that has none: `tls_pipe.py connect PORT` takes plain connections and carries them to our
 server over TLS; `tls_pipe.py listen PORT CERT KEY` takes TLS connections of ours and carries them to a plain
-server on PORT. Whatever is read goes on at once, each read in a record of its own. Prints the port it listens on."""
+server on PORT. Whatever is read goes on at once, each read in a record of its own; with `split` before all else, each
+byte of what is read in a record of its own, if it is not long. Prints the port it listens on."""
 
 import select
 import socket
@@ -28,10 +29,16 @@ def receive(sock):
         sock.setblocking(True)
 
 
+SHORT = 300  # what is longer is not split
+splits = False
+
+
 def send(sock, data):
     """Who reads no more may still have something to say."""
+    single = splits and isinstance(sock, ssl.SSLSocket) and len(data) <= SHORT
     try:
-        sock.sendall(data)
+        for i in range(0, len(data), 1 if single else len(data)):
+            sock.sendall(data[i : i + 1] if single else data)
     except OSError:
         pass
 
@@ -78,4 +85,6 @@ def main(how, port, *files):
         threading.Thread(target=serve, args=(sock, int(port), context, how == "listen"), daemon=True).start()
 
 
+if sys.argv[1] == "split":
+    splits = bool(sys.argv.pop(1))
 main(*sys.argv[1:])
