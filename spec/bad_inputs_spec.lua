@@ -167,7 +167,9 @@ local INDEX = {
     { "no descriptor left (EMFILE): accepting pauses, existing connections work, no spinning, one error event",
       { "server_limits", "pauses accepting, tells it once, serves who is in without spinning, and recovers" } },
     { "frames that come with the request: kept and read after the 101",
-      { REQUEST, "keeps the frames that come with the request", "keeps them while the answer is deferred" } },
+      { REQUEST, "keeps the frames that come with the request", "keeps them while the answer is deferred" },
+      { OVER_SERVER, "a server keeps the frames that come with the request, whole",
+        "a server keeps the frames that come with the request, in records that are cut" } },
   } },
   { "The response, at the client", {
     { "200, 301, 401, 404, 5xx", failed("200", "301", "401", "404", "500", "503 without a phrase") },
