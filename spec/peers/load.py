@@ -306,7 +306,6 @@ def broadcast(port, deaf=200, readers=20, messages=10000, size=1024, each=10, ga
     a time. Tells what the readers got; `look` seconds later, what the deaf ones find when they read at last."""
     deaf_socks = [come_in(port, i, 0 if wake else 65536) for i in range(deaf)]
     socks = [come_in(port) for _ in range(readers)]
-    chief = come_in(port)
     parsers, got = [Reader() for _ in socks], [0] * readers
     poller, began, wrong, gone = select.epoll(), now(), 0, 0
     for sock in socks:
@@ -314,7 +313,7 @@ def broadcast(port, deaf=200, readers=20, messages=10000, size=1024, each=10, ga
         poller.register(sock, select.EPOLLIN)
     where = {sock.fileno(): i for i, sock in enumerate(socks)}
     say(ready=deaf + readers)
-    chief.sendall(frame(0x81, f"!broadcast {messages} {size} {each} {gap}".encode()))
+    socks[0].sendall(frame(0x81, f"!broadcast {messages} {size} {each} {gap}".encode()))
     while min(got, default=messages) < messages and not gone and now() < began + 90:
         for fd, _ in poller.poll(1):
             i = where[fd]
@@ -351,7 +350,7 @@ def broadcast(port, deaf=200, readers=20, messages=10000, size=1024, each=10, ga
                     false += first != 0x81 or payload != text_of(n, size)
         frames += n
         ends.add("all" if n == messages else data if isinstance(data, str) else "late")
-    say(deaf=deaf, frames=frames, closes=closes, false=false, **ends.words())
+    say(deaf=deaf, frames=frames, closes=closes, mixed=false, **ends.words())
 
 
 # --- resets ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 --   load.clear()
 
 local helper = require "spec.helper"
+local system = require "system"
 local wire = require "spec.wire"
 
 local load = {}
@@ -189,6 +190,170 @@ end
 
 -- How often it has gone to sleep.
 function Server:sleeps() return status(self, "voluntary_ctxt_switches") end
+
+-- --- what it has to bear -----------------------------------------------------------------------------------
+
+local function wait(seconds) system.sleep(seconds) end
+
+-- Waits until the server has as many descriptors as before; returns how many more it has in the end.
+function Server:settle(before)
+  helper.await(function() return self:descriptors() <= before end, function() wait(0.05) end)
+  return self:descriptors() - before
+end
+
+-- given.count connections that never finish a handshake, given.rounds times, and between the rounds none; always
+-- ten clients who echo. given.what: see load.py; given.steady: how many seconds to look at them when all are there.
+-- Returns a list of {quiet, coming, steady, ending: of the ten, see ask(); there, gone: of the crowd; memory: KiB more
+-- when all are there; left: descriptors in the end}.
+function load.halfopen(server, given)
+  local good, rounds = load.peer("echo", server.port), {}
+  local what = given.what or "head"
+  local port = (what == "head" or given.plain) and server.port or server.tls
+  good:words()
+  for i = 1, given.rounds or 1 do
+    local seen = {}
+    wait(0.3)
+    good:ask()
+    wait(given.steady)
+    seen.quiet = good:ask()
+    local memory, descriptors = server:memory(), server:descriptors()
+    local crowd = load.peer("halfopen", port, { count = given.count, what = what, seconds = given.seconds or 60 })
+    seen.there = crowd:words()
+    seen.coming = good:ask()
+    local cpu = server:cpu()
+    wait(given.steady)
+    seen.steady = good:ask()
+    seen.busy = (server:cpu() - cpu) / given.steady / 10 -- percent
+    seen.memory = server:memory() - memory
+    seen.held = server:descriptors() - descriptors
+    seen.first = crowd:words()
+    seen.gone = crowd:words()
+    seen.ending = good:ask()
+    seen.left = server:settle(descriptors)
+    crowd:stop()
+    rounds[i] = seen
+  end
+  good:stop()
+  return rounds
+end
+
+-- A broadcast to deaf and to hearing clients: see load.py. Returns what the readers and the deaf found, and the most
+-- memory the server held more than before, in KiB.
+function load.broadcast(server, given)
+  local peers = load.peer("broadcast", server.port, given)
+  peers:words(120)
+  server:mark()
+  local readers = peers:words(120)
+  local peak = server:peak()
+  local deaf = peers:words(120)
+  peers:stop()
+  return readers, deaf, peak
+end
+
+-- Connections that end in a reset, beside a good client. Returns what load.py says of them, how the good one fared, and how
+-- many descriptors and KiB more there are when they are gone.
+function load.storm(server, count)
+  local good = load.peer("echo", server.port, { clients = 1, gap = 5 })
+  good:words()
+  local memory, descriptors = server:memory(), server:descriptors()
+  local storm = load.peer("storm", server.port, { count = count, tls = server.tls })
+  local said = storm:words(120)
+  storm:stop()
+  local left = server:settle(descriptors)
+  local fared = good:ask()
+  good:stop()
+  server:order "collect"
+  return said, fared, left, server:memory() - memory
+end
+
+-- More clients than the server has descriptors: see load.py. Returns its three lines, and how much of a processor the
+-- server took, and how often it woke a second, while it was full.
+function load.crowd(server, given)
+  local peers = load.peer("crowd", server.port, given)
+  local full = peers:words()
+  local cpu, sleeps, since = server:cpu(), server:sleeps(), system.monotime()
+  wait(given.idle - 0.3)
+  local took = system.monotime() - since
+  local busy, woke = (server:cpu() - cpu) / took / 1000, (server:sleeps() - sleeps) / took
+  local served, last = peers:words(), peers:words()
+  peers:stop()
+  return full, served, last, busy, woke
+end
+
+-- A flood from given.clients, see load.py, beside ten who echo. Returns what became of the flood, how the ten fared, and the most KiB
+-- the server held more than before.
+function load.flood(server, what, given)
+  local good = load.peer("echo", server.port)
+  good:words()
+  server:mark()
+  local arguments = { what = what }
+  for name, value in pairs(given) do arguments[name] = value end
+  local peers = load.peer("flood", server.port, arguments)
+  peers:words()
+  good:ask()
+  local became = peers:words()
+  local fared, peak = good:ask(), server:peak()
+  peers:stop()
+  good:stop()
+  return became, fared, peak
+end
+
+-- A program that connects while it has no descriptor left, or 1 to 6 of them; prints each kind of end there was. In
+-- `rounds`, the last line of each: how many descriptors were free before and after.
+local STARVED = [[
+  local lunawire = require "lunawire"
+  local url, warm = arg[1], arg[2] == "warm"
+  local hoard = {}
+  local function take()
+    while true do
+      local file = io.open "/dev/null"
+      if not file then return #hoard end
+      hoard[#hoard + 1] = file
+    end
+  end
+  local function release(n)
+    for _ = 1, n or #hoard do table.remove(hoard):close() end
+  end
+  local function try()
+    local log = {}
+    local function note(words) log[#log + 1] = words end
+    local ws = lunawire.WebSocket(url)
+    ws.onopen = function() note "open" ws:send "hi" end
+    ws.onmessage = function(event) note(event.data) ws:close(1000) end
+    ws.onerror = function(event) note("error:" .. event.message:match ": ([^:]*)$":gsub(" ", "-")) end
+    ws.onclose = function(event) note("close:" .. event.code) end
+    lunawire.run(5000)
+    return table.concat(log, ",")
+  end
+  if warm then print("first=" .. try()) end
+  for round = 1, 2 do
+    local before = take()
+    for left = 0, 6 do
+      release(left)
+      for _ = 1, 3 do print(("left=%d got=%s"):format(left, try())) end
+      take()
+    end
+    release()
+    local got = try()
+    print(("round=%d got=%s before=%d after=%d"):format(round, got, before, take()))
+    release()
+  end
+]]
+
+-- Its lines as tables. host: a literal address or a name; warm: it was connected before.
+function load.starved(server, host, warm)
+  local name = os.tmpname()
+  helper.write(name, STARVED)
+  local program = start(("ulimit -n 30; exec %s"):format(helper.lua(("%s ws://%s:%d/ %s"):format(
+    helper.quote(name), host, server.port, warm and "warm" or "cold"))))
+  local lines = {}
+  repeat
+    lines[#lines + 1] = program:words()
+  until lines[#lines].round == 2
+  program:stop()
+  os.remove(name)
+  return lines
+end
 
 -- --- the end ----------------------------------------------------------------------------------------------
 
