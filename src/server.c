@@ -12,8 +12,8 @@
 
 #define ACCEPTS_A_TURN 64                    /* guests let in before others have their turn */
 #define FULL_PAUSE INT64_C(100000000)        /* 100 ms without accepting when no descriptor is left */
-#define REFUSED_AT_ONCE 64                   /* guests over the limit that are told so; more are just closed */
-#define DESCRIPTORS_SPARED 32                /* of the descriptor limit: for everything else the program does */
+#define TOLD_AT_ONCE ((size_t)64)            /* guests over the limit that are told so; more are just closed */
+#define DESCRIPTORS_SPARED ((size_t)32)      /* of the descriptor limit: for everything else the program does */
 
 /* A topic's receivers in one dense array, so that publishing walks nothing else. */
 typedef struct topic {
@@ -43,7 +43,7 @@ struct lw_server {
   lw_address address;
   lw_conn_settings settings;
   lw_deflate_options deflate; /* if the settings have it */
-  size_t max_connections;
+  size_t max_connections, max_told;
   int conn_kind;
   char *path;     /* of a Unix socket, to be removed */
   char *resource;
@@ -117,11 +117,22 @@ static int copy_options(lw_server *server, const lw_server_options *options) {
   return lw_random(&server->hash_key, sizeof server->hash_key);
 }
 
-/* As many as the descriptor limit leaves when the rest of the program has had its share. */
-static size_t default_max(const lw_sys *sys) {
+static size_t least(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+/*
+** Shares the descriptors out, so that one guest too many is told so and does not find none left:
+** for the rest of the program, for guests who are being told (a connection of theirs stays until
+** they have heard), and for connections, as many as are left unless their number is given.
+*/
+static void share_descriptors(lw_server *server, const lw_sys *sys) {
   long limit = sys->descriptor_limit();
-  if (limit <= 2 * DESCRIPTORS_SPARED) return limit > 1 ? (size_t)limit / 2 : 1;
-  return (size_t)(limit - DESCRIPTORS_SPARED);
+  size_t all = limit > 8 ? (size_t)limit : 8;
+  size_t ours = all - least(all / 4, DESCRIPTORS_SPARED), told = least(ours / 8 + 1, TOLD_AT_ONCE);
+  if (server->max_connections == 0) server->max_connections = ours - told;
+  else if (ours > server->max_connections) told = least(ours - server->max_connections, TOLD_AT_ONCE);
+  server->max_told = told;
 }
 
 static void stop_listening(lw_server *server) {
@@ -159,7 +170,7 @@ lw_server *lw_server_new(lw_hub *hub, const lw_server_options *options, int kind
   server->owner = owner;
   server->conn_kind = conn_kind;
   if ((*err = copy_options(server, options)) < 0) goto fail;
-  if (server->max_connections == 0) server->max_connections = default_max(hub->loop->sys);
+  share_descriptors(server, hub->loop->sys);
   if ((*err = lw_loop_open(hub->loop)) < 0) goto fail;
   if ((*err = fd = lw_listen(hub->loop->sys, &options->listen, &server->address)) < 0) goto fail;
   if ((*err = lw_timer_join(&hub->loop->timers, &server->timer, kind, server)) < 0) goto fail;
@@ -285,7 +296,7 @@ lw_conn *lw_server_after(const lw_server *server, lw_conn *c) {
 static void turn_away(lw_server *server, lw_conn *c) {
   static const char body[] = "too many connections\n";
   lw_conn_seat(c)->open_count = NULL;
-  if (++server->refused_count <= REFUSED_AT_ONCE)
+  if (++server->refused_count <= server->max_told)
     lw_conn_respond(c, 503, "Retry-After: 1\r\n", body, sizeof body - 1);
   else
     lw_conn_terminate(c, NULL, 0);
