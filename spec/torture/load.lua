@@ -184,8 +184,8 @@ end
 -- Processor time used so far, in ms (of the system's tick, mostly 10).
 function Server:cpu()
   local fields = helper.read(("/proc/%d/stat"):format(self.pid)):match "%) (.*)$" -- from the third on
-  local user, system = fields:match("^" .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
-  return (user + system) * 10
+  local user, kernel = fields:match("^" .. ("%S+ "):rep(11) .. "(%d+) (%d+)")
+  return (user + kernel) * 10
 end
 
 -- How often it has gone to sleep.
@@ -280,8 +280,8 @@ function load.crowd(server, given)
   return full, served, last, busy, woke
 end
 
--- A flood from given.clients, see load.py, beside ten who echo. Returns what became of the flood, how the ten fared, and the most KiB
--- the server held more than before.
+-- A flood from given.clients, see load.py, beside ten who echo. Returns what became of the flood, how the ten fared,
+-- and the most KiB the server held more than before.
 function load.flood(server, what, given)
   local good = load.peer("echo", server.port)
   good:words()

@@ -28,7 +28,9 @@ describe("a server under load #foreign #slow", function()
   end
 
   it("ends handshakes that never end, when their time is over", function()
-    local server = load.server { options = "{ heartbeat = false, handshakeTimeout = 1000 }", tls = secure "handshakeTimeout = 1000" }
+    local server = load.server {
+      options = "{ heartbeat = false, handshakeTimeout = 1000 }", tls = secure "handshakeTimeout = 1000",
+    }
     local crowds = {}
     local before = server:descriptors()
     for i, what in ipairs { "head", "hello", "flight", "silent" } do
