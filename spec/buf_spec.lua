@@ -256,6 +256,23 @@ describe("a chunk for many queues", function()
     assert.equal(CORK, probe.chunk(pool, ("x"):rep(CORK)):capacity())
   end)
 
+  it("for one frame is no larger than that, unless queues would rather copy it", function()
+    for _, n in ipairs { 513, 1000, 3000, CORK - 1, CORK + 1 } do
+      assert.equal(n, probe.chunk(pool, ("x"):rep(n), n, true):capacity())
+    end
+    for _, n in ipairs { 1, 512 } do assert.equal(CORK, probe.chunk(pool, ("x"):rep(n), n, true):capacity()) end
+  end)
+
+  it("for one frame is written to by nobody, though its maker and all others have let go", function()
+    local chunk = probe.chunk(pool, ("f"):rep(1000), 1000, true)
+    a:share(chunk)
+    chunk:release()
+    a:append "behind"
+    assert.same({ ("f"):rep(1000), "behind" }, a:slices())
+    a:clear()
+    assert.equal(1, pool:kept()) -- the cork of what was behind, and not the frame's
+  end)
+
   it("holds its bytes alone when it is small and others wait: they are copied", function()
     -- A subscriber who does not read must not hold 16 KiB for each small message published.
     a:append "own"
@@ -295,12 +312,16 @@ describe("a chunk for many queues", function()
     end
   end)
 
-  it("goes by reference when it is large, however many wait", function()
-    local chunk = probe.chunk(pool, large)
-    for _ = 1, 20 do a:share(chunk) end
-    assert.equal(21, chunk:refs())
-    assert.equal(large:rep(20), all(a))
-    assert.same({ 20, 32 }, { a:spans() })
+  it("goes by reference when it is larger, however many wait", function()
+    -- 200 who do not read a broadcast should not each have a copy of it.
+    for _, bytes in ipairs { large, ("m"):rep(513) } do
+      local chunk = probe.chunk(pool, bytes)
+      for _ = 1, 20 do a:share(chunk) end
+      assert.equal(21, chunk:refs())
+      assert.equal(bytes:rep(20), all(a))
+      assert.same({ 20, 32 }, { a:spans() })
+      a:clear()
+    end
   end)
 end)
 

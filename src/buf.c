@@ -10,8 +10,12 @@
 #define RING_FIRST 8u        /* spans in a queue's first ring */
 #define RING_MOST (1u << 26) /* and in the largest: its size in bytes overflows nowhere */
 
-/* Up to this size a shared frame is cheaper copied than referred to, if there is a cork to copy it to. */
-#define SHARE_COPIED ((size_t)2048)
+/*
+** Up to this size a shared frame is cheaper copied than referred to, if there is a cork to copy it to. A
+** larger one is there once however many wait for it, and a single queue that holds it holds little
+** more than its bytes: a span, and a chunk made to measure.
+*/
+#define SHARE_COPIED ((size_t)512)
 /* Spans from which on a small shared frame is worth a cork of the queue's own. */
 #define SHARE_BACKLOG 4u
 
@@ -24,15 +28,24 @@ static lw_chunk *pool_take(lw_pool *pool) {
   return chunk;
 }
 
-lw_chunk *lw_chunk_new(lw_pool *pool, size_t n) {
-  size_t capacity = n > LW_CHUNK_SIZE ? n : LW_CHUNK_SIZE;
+static lw_chunk *make_chunk(size_t capacity) {
   lw_chunk *chunk;
-  if (n <= LW_CHUNK_SIZE && pool && pool->free)
-    chunk = pool_take(pool);
-  else if (capacity > SIZE_MAX - sizeof *chunk || !(chunk = malloc(sizeof *chunk + capacity)))
-    return NULL;
+  if (capacity > SIZE_MAX - sizeof *chunk || !(chunk = malloc(sizeof *chunk + capacity))) return NULL;
   *chunk = (lw_chunk){.refs = 1, .capacity = capacity};
   return chunk;
+}
+
+lw_chunk *lw_chunk_new(lw_pool *pool, size_t n) {
+  lw_chunk *chunk;
+  if (n > LW_CHUNK_SIZE) return make_chunk(n);
+  if (!pool || !pool->free) return make_chunk(LW_CHUNK_SIZE);
+  chunk = pool_take(pool);
+  *chunk = (lw_chunk){.refs = 1, .capacity = LW_CHUNK_SIZE};
+  return chunk;
+}
+
+lw_chunk *lw_chunk_measured(lw_pool *pool, size_t n) {
+  return n > SHARE_COPIED ? make_chunk(n) : lw_chunk_new(pool, n);
 }
 
 void lw_chunk_release(lw_pool *pool, lw_chunk *chunk) {

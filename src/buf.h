@@ -61,6 +61,8 @@ typedef struct lw_buf {
 ** memory. Here and below the pool may be NULL: then nothing is kept for reuse.
 */
 lw_chunk *lw_chunk_new(lw_pool *pool, size_t n);
+/* The same for one frame that many queues will share: no larger than it, unless they would rather copy it. */
+lw_chunk *lw_chunk_measured(lw_pool *pool, size_t n);
 /* Gives one reference back; the last one frees the chunk or lets the pool keep it. NULL is fine. */
 void lw_chunk_release(lw_pool *pool, lw_chunk *chunk);
 void lw_pool_clear(lw_pool *pool);
@@ -82,8 +84,8 @@ void lw_buf_commit(lw_buf *buf, size_t n, size_t content);
 int lw_buf_append(lw_buf *buf, lw_pool *pool, const void *bytes, size_t n);
 /*
 ** Queues a whole chunk by reference (its own; the caller keeps his). A small one is copied
-** instead when others are waiting already, so that a receiver who does not read holds
-** little more than the bytes queued for him. 0 or LW_ERR_MEMORY.
+** instead when others are waiting already: so, and as larger ones are made to measure, a
+** receiver who does not read holds little more than the bytes queued for him. 0 or LW_ERR_MEMORY.
 */
 int lw_buf_share(lw_buf *buf, lw_chunk *chunk, size_t content);
 

@@ -235,7 +235,7 @@ lw_chunk *lw_session_frame(lw_pool *pool, const lw_limits *limits, lw_opcode opc
                            const void *bytes, size_t n) {
   size_t frames = frame_count(limits, n);
   size_t room = message_room(n, frames);
-  lw_chunk *chunk = room ? lw_chunk_new(pool, room) : NULL;
+  lw_chunk *chunk = room ? lw_chunk_measured(pool, room) : NULL;
   if (chunk) chunk->used = put_message(chunk->bytes, limits, opcode, compressed ? RSV1 : 0, frames, NULL, bytes, n);
   return chunk;
 }

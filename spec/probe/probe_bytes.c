@@ -67,7 +67,7 @@ static lw_chunk **check_chunk(lua_State *L, int arg) {
   return luaL_checkudata(L, arg, CHUNK);
 }
 
-/* chunk(pool, bytes [, room]): filled with these bytes; nil when there is no memory */
+/* chunk(pool, bytes [, room [, measured]]): filled with these bytes; nil when there is no memory */
 static int chunk_new(lua_State *L) {
   size_t n;
   lw_pool *pool = check_pool(L, 1);
@@ -78,7 +78,8 @@ static int chunk_new(lua_State *L) {
   luaL_setmetatable(L, CHUNK);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
-  if (!(*chunk = lw_chunk_new(pool, room))) return 0;
+  *chunk = lua_toboolean(L, 4) ? lw_chunk_measured(pool, room) : lw_chunk_new(pool, room);
+  if (!*chunk) return 0;
   memcpy((*chunk)->bytes, bytes, n);
   (*chunk)->used = n;
   return 1;

@@ -23,13 +23,18 @@ local SERVER = [[
   local heard, servers = {}, {}
   local function note(words) heard[words] = (heard[words] or 0) + 1 end
 
+  local long = setmetatable({}, { __index = function(all, size)
+    all[size] = ("p"):rep(size)
+    return all[size]
+  end })
+
   local orders = {}
   function orders.tell(socket)
     local words = {}
     for name, count in pairs(heard) do words[#words + 1] = name:gsub(" ", "-") .. "=" .. count end
     socket:send(table.concat(words, " "))
   end
-  function orders.answer(socket, size) socket:send(("a"):rep(size)) end
+  function orders.answer(socket, size) socket:send(long[size]) end
   -- So many numbered messages, `each` at a time with `gap` ms between them.
   function orders.broadcast(_, messages, size, each, gap)
     local i, timer = 0, nil
@@ -73,7 +78,7 @@ local SERVER = [[
       for word in rest:gmatch "%S+" do arguments[#arguments + 1] = math.tointeger(word) or tonumber(word) end
       orders[order](event.target, table.unpack(arguments))
     end
-    function server.onrequest(event) event:respond(200, nil, ("p"):rep(tonumber(event.request.path:match "%d+") or 1)) end
+    function server.onrequest(event) event:respond(200, nil, long[tonumber(event.request.path:match "%d+")]) end
     function server.onconnection() note "connection" end
     function server.onsocketerror(event) note("error " .. event.code) end
     function server.onsocketclose(event) note("close " .. event.code) end
@@ -136,14 +141,14 @@ Server.__index = Server
 Server.__name = "load.Server"
 
 -- given.options, given.tls: Lua expressions of options (tls: of a second server). given.descriptors: their limit (as
--- many as the system allows).
+-- many as the system allows). given.measured: it goes before what else this machine does, if that is allowed.
 function load.server(given)
   local name = os.tmpname()
   helper.write(name, SERVER)
   local arguments = { helper.quote(name), helper.quote(given.options or "{ heartbeat = false }") }
   if given.tls then arguments[3] = helper.quote(given.tls) end
-  local server = start(("ulimit -n %s; exec %s"):format(given.descriptors or "$(ulimit -Hn)",
-    helper.lua(table.concat(arguments, " "))))
+  local server = start(("ulimit -n %s; exec %s%s"):format(given.descriptors or "$(ulimit -Hn)",
+    given.measured and "nice -n -15 " or "", helper.lua(table.concat(arguments, " "))))
   for word, value in pairs(server:words()) do server[word] = value end
   os.remove(name)
   return setmetatable(server, Server)
