@@ -178,6 +178,44 @@ describe("a stream through TLS", function()
     assert.is_true(({ a:calls() })[1] <= 3)
   end)
 
+  it("puts short slices together into one record", function()
+    local a, b = pair()
+    assert.is_nil(shake(a, b))
+    local slices = {}
+    for i = 1, 60 do slices[i] = noise(100) end
+    local verdict, taken, cipher = b:write(slices)
+    assert.same({ "went", 6000 }, { verdict, taken })
+    assert.is_true(cipher > 6000 and cipher < 6000 + 60, cipher) -- one costs 22 bytes
+    carry(b, a)
+    assert.equal(table.concat(slices), (readAll(a)))
+  end)
+
+  it("seals slices of any lengths, none among them, in their order", function()
+    local a, b = pair()
+    assert.is_nil(shake(a, b))
+    local most = 16384 - 320 -- of a record
+    for _, sizes in ipairs {
+      { most, 0, 1 }, { most - 1, 0, 1, 1 }, { 1, 0, most, 0, most + 1 }, { 0, 0, 5, 0 }, { 1, most - 1, 1 }, { 100, 65536 },
+      { 65536, 100 }, { 16000, 16000, 16000, 16000, 16000 }, { 3 * most, 10, 10, 0, 3 * most },
+    } do
+      local slices = {}
+      for i, n in ipairs(sizes) do slices[i] = noise(n) end
+      local all, gone, got = table.concat(slices), 0, ""
+      while gone < #all do
+        local verdict, taken = b:write(slices)
+        assert.equal("went", verdict)
+        gone = gone + taken
+        local skip = taken
+        while slices[1] and skip >= #slices[1] do skip = skip - #table.remove(slices, 1) end
+        if slices[1] then slices[1] = slices[1]:sub(skip + 1) end
+        carry(b, a)
+        got = got .. readAll(a)
+      end
+      assert.equal(#all, #got)
+      assert.is_true(all == got)
+    end
+  end)
+
   -- Who reconnects sends again what had not gone, and nothing twice: what is said to have gone is neither less
   -- nor more than what the other side can read by now.
   for layers, name in ipairs { "one layer", "two layers" } do

@@ -165,20 +165,58 @@ static int seal_record(lw_stream *s, lw_loop *loop, const unsigned char *bytes, 
   return err;
 }
 
+/* What of the slices is still to be sealed: `left` bytes, from slices->bytes[at] on. */
+typedef struct rest {
+  const lw_slice *slices;
+  size_t at, left;
+} rest;
+
+/* Takes what a record has room for, n bytes, of the slice that comes next. */
+static lw_slice cut(rest *r, size_t n) {
+  lw_slice piece;
+  while (r->at == r->slices->n) { /* done, or empty */
+    r->slices++;
+    r->at = 0;
+  }
+  piece = (lw_slice){r->slices->bytes + r->at, r->slices->n - r->at};
+  if (piece.n > r->left) piece.n = r->left;
+  if (piece.n > n) piece.n = n;
+  r->at += piece.n;
+  r->left -= piece.n;
+  return piece;
+}
+
+/* 1 if this slice is through and the whole of the next fits into a record that has n bytes. */
+static int fits(const rest *r, size_t n) {
+  return r->left > 0 && r->at == r->slices->n && r->slices[1].n <= LW_TLS_RECORD - n;
+}
+
+/* The next record's bytes where they lie; of short slices several, put together in `room`: a copy costs less than a record. */
+static lw_slice next_record(rest *r, unsigned char *room) {
+  lw_slice piece = cut(r, LW_TLS_RECORD);
+  size_t n = piece.n;
+  if (!fits(r, n)) return piece;
+  memcpy(room, piece.bytes, n);
+  do {
+    piece = cut(r, LW_TLS_RECORD - n);
+    memcpy(room + n, piece.bytes, piece.n);
+    n += piece.n;
+  } while (fits(r, n));
+  return (lw_slice){room, n};
+}
+
 /* A batch from the head of the slices. 0 or a negative lw_err. */
 static int seal(lw_stream *s, lw_loop *loop, const lw_slice *slices, int count, lw_stream_marks *marks) {
-  size_t total = 0;
+  unsigned char room[LW_TLS_RECORD];
+  rest left = {slices, 0, 0};
   int err;
-  for (int i = 0; i < count && total < BATCH; i++) total += slices[i].n;
-  if (total > BATCH) total = BATCH;
-  err = total > 0 ? lw_tls_reserve(s->tls, total) : 0;
-  s->in_flight = total;
-  for (int i = 0; err == 0 && total > 0; i++) {
-    for (size_t at = 0, n; err == 0 && at < slices[i].n && total > 0; at += n, total -= n) {
-      n = slices[i].n - at < total ? slices[i].n - at : total;
-      if (n > LW_TLS_RECORD) n = LW_TLS_RECORD;
-      err = seal_record(s, loop, slices[i].bytes + at, n, marks);
-    }
+  for (int i = 0; i < count && left.left < BATCH; i++) left.left += slices[i].n;
+  if (left.left > BATCH) left.left = BATCH;
+  err = left.left > 0 ? lw_tls_reserve(s->tls, left.left) : 0;
+  s->in_flight = left.left;
+  while (err == 0 && left.left > 0) {
+    lw_slice record = next_record(&left, room);
+    err = seal_record(s, loop, record.bytes, record.n, marks);
   }
   return err;
 }
