@@ -285,20 +285,18 @@ function load.crowd(server, given)
   return full, served, last, busy, woke
 end
 
--- A flood from given.clients, see load.py, beside ten who echo. Returns what became of the flood, how the ten fared,
--- and the most KiB the server held more than before.
-function load.flood(server, what, given)
-  local good = load.peer("echo", server.port)
+-- Floods at once, each with the arguments of load.py's flood, beside ten who echo. Returns what became of each, how the
+-- ten fared, and the most KiB the server held more than before.
+function load.flood(server, floods)
+  local good, peers, became = load.peer("echo", server.port), {}, {}
   good:words()
   server:mark()
-  local arguments = { what = what }
-  for name, value in pairs(given) do arguments[name] = value end
-  local peers = load.peer("flood", server.port, arguments)
-  peers:words()
+  for i, arguments in ipairs(floods) do peers[i] = load.peer("flood", server.port, arguments) end
+  for _, peer in ipairs(peers) do peer:words() end
   good:ask()
-  local became = peers:words()
+  for i, peer in ipairs(peers) do became[i] = peer:words() end
   local fared, peak = good:ask(), server:peak()
-  peers:stop()
+  for _, peer in ipairs(peers) do peer:stop() end
   good:stop()
   return became, fared, peak
 end

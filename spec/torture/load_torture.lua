@@ -186,7 +186,8 @@ describe("a server under load", function()
     for read = 1, 0, -1 do
       it(("of a flood of %s from 20 who %s"):format(flood[1], read == 1 and "read" or "do not read"), function()
         local server = load.server { options = FLOODED }
-        local became, fared, peak = load.flood(server, flood[1], { clients = 20, seconds = 8, read = read })
+        local became, fared, peak = load.flood(server, { { what = flood[1], clients = 20, seconds = 8, read = read } })
+        became = became[1]
         local ends = {}
         for name, count in pairs(became) do ends[#ends + 1] = name .. " " .. count end
         table.sort(ends)
