@@ -124,6 +124,7 @@ static struct {
   int64_t now;
   int stuck;
   unsigned strays;
+  uint64_t moved;
   unsigned short next_port;
   unsigned used;      /* descriptors from FIRST_FD on that were ever used */
   unsigned ends_used; /* the same of `ends` */
@@ -367,8 +368,12 @@ static void deliver(end *e) {
 
 static void put(end *to, const unsigned char *bytes, size_t n) {
   inbox *in = &to->in;
-  for (size_t i = 0; i < n; i++) in->bytes[(in->head + in->n + i) % CAPACITY] = bytes[i];
+  size_t from = (in->head + in->n) % CAPACITY, first = n < CAPACITY - from ? n : CAPACITY - from;
+  if (n == 0) return;
+  memcpy(in->bytes + from, bytes, first);
+  memcpy(in->bytes, bytes + first, n - first);
   in->n += n;
+  w.moved += n;
 }
 
 /* The bytes just put will arrive. */
@@ -383,8 +388,12 @@ static void send_off(end *to, int is_pipe) {
 
 static size_t take(end *e, unsigned char *bytes, size_t n) {
   inbox *in = &e->in;
+  size_t first;
   if (n > in->arrived) n = in->arrived;
-  for (size_t i = 0; i < n; i++) bytes[i] = in->bytes[(in->head + i) % CAPACITY];
+  first = n < CAPACITY - in->head ? n : CAPACITY - in->head;
+  memcpy(bytes, in->bytes + in->head, first);
+  memcpy(bytes + first, in->bytes, n - first);
+  w.moved += n;
   in->head = (in->head + n) % CAPACITY;
   in->n -= n;
   in->arrived -= n;
@@ -1330,9 +1339,9 @@ void world_cut(int fd) {
 /* ------------------------------------------------------------------ beginning and end */
 
 void world_begin(const world_rules *rules, world_choose *chooser, void *context) {
+  for (unsigned i = 0; i < w.used; i++) descriptors[i].kind = FREE; /* the rest is cleared when it is used again */
+  for (unsigned i = 0; i < w.ends_used; i++) ends[i].used = 0;
   memset(&w, 0, sizeof w);
-  memset(descriptors, 0, sizeof descriptors);
-  for (unsigned i = 0; i < ENDS; i++) ends[i].used = 0;
   memset(poller_used, 0, sizeof poller_used);
   if (rules) w.rules = *rules;
   w.choose = chooser;
@@ -1358,6 +1367,10 @@ int world_is_stuck(void) {
 
 unsigned world_strays(void) {
   return w.strays;
+}
+
+uint64_t world_moved(void) {
+  return w.moved;
 }
 
 unsigned lw_sys_forks(void) {

@@ -60,6 +60,7 @@ unsigned world_foreign(void);
 unsigned world_threads(void); /* that have not run yet */
 /* What was never closed or was closed twice shows here: calls that named no descriptor. */
 unsigned world_strays(void);
+uint64_t world_moved(void); /* bytes that were written or read since the world began */
 
 /* --- faults on purpose --- */
 
