@@ -91,7 +91,7 @@ $(SIM_CORE): $(OBJECTS) $(SIM_OBJECTS)
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(SAY) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -iquote src -MMD -MP -c -o $@ $<
+	$(Q)$(COMPILE) $(UNSEEN) -iquote src -MMD -MP -c -o $@ $<
 
 # Changes when the command line does; written only when compiler and headers are all here.
 $(BUILD)/flags: FORCE
@@ -182,7 +182,8 @@ mutants:                 ## break the code in many ways, one after the other: th
 
 # --- fuzzing --------------------------------------------------------------------------------
 
-# One fuzzer for each file of fuzz/, over the floors below the system; fuzz.c is what they share.
+# One fuzzer for each file of fuzz/, over what is below Lua; fuzz.c is what they share. `loop` has the world of
+# sim/ in place of the system: of that world, no ways are worth an input.
 FUZZERS = $(patsubst fuzz/%.c,%,$(filter-out fuzz/fuzz.c,$(wildcard fuzz/*.c)))
 # Without hints about what is compared: twice as many executions find more, and words are in dictionaries.
 FUZZ_CFLAGS = -O2 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
@@ -202,7 +203,12 @@ fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(BUILD)/obj/fuzz/fuzz.o $(BELOW_LUA)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(WRAPPED) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(WRAPPED) $(FUZZ_LDFLAGS) $(LDFLAGS) -o $@ $(filter-out $(FUZZ_REPLACED),$^) $(LIBS)
+
+$(BUILD)/fuzz/loop: $(BUILD)/obj/sim/world.o
+$(BUILD)/fuzz/loop: FUZZ_LDFLAGS = -Wl,--wrap=pthread_create
+$(BUILD)/fuzz/loop: FUZZ_REPLACED = %/src/sys.o
+$(BUILD)/obj/sim/world.o: UNSEEN = $(if $(findstring fuzzer-no-link,$(CFLAGS)),-fno-sanitize=fuzzer-no-link)
 
 -include $(FUZZERS:%=$(BUILD)/obj/fuzz/%.d) $(BUILD)/obj/fuzz/fuzz.d
 

@@ -14,7 +14,7 @@ local function from_hex(text)
   return (text:gsub("%s", ""):gsub("..", function(pair) return string.char(tonumber(pair, 16)) end))
 end
 
-for _, fuzzer in ipairs { "session", "request", "response", "grammar", "url", "inflate", "tunnel" } do
+for _, fuzzer in ipairs { "session", "request", "response", "grammar", "url", "inflate", "tunnel", "loop" } do
   assert(os.execute(("mkdir -p '%s/%s'"):format(directory, fuzzer)))
 end
 
@@ -179,3 +179,63 @@ tunnel("socks", 2, 0, from_hex "05 00 05 00 00 01 c0 00 02 01 01 bb")
 tunnel("socks-password", 3, 1, from_hex "05 02 01 00 05 00 00 03 04 70 2e 65 78 04 38")
 tunnel("socks-ip6", 2, 2, from_hex "05 00 05 00 00 04 20 01 0d b8 00 00 00 00 00 00 00 00 00 00 00 01 01 bb 48")
 tunnel("socks-refused", 3, 0, from_hex "05 00 05 05 00 01 00 00 00 00 00 00")
+
+-- --- loop: flags, times, limits, a mark; the system's ways (four), a seed; what handlers do (eight); what is done ---
+
+local actions = {}
+for name in ([[nothing turn connect send body ping close pause resume dial shake frame raw turns cast subscribe
+    terminate end kill orphan shut hangUp deaf break cut pass starve harm answer closeServer freeServer
+    newServer freeHub flush rules alive]]):gmatch "%a+" do
+  actions[name] = #actions + 1
+  actions[#actions + 1] = name
+end
+
+-- "send 5, turns 15": each an action and a number; behind a colon, bytes in hex
+local function steps(text)
+  return (text:gsub("%s*(%a+)%s*(%d*):?([%x ]*),?%s*", function(name, how, bytes)
+    return string.char(assert(actions[name], name) - 1, tonumber(how) or 0) .. from_hex(bytes)
+  end))
+end
+
+local DEFLATED, BEATING, CHOSEN, POLL, FEW, PAUSED, LEFT, HURRIED = 1, 2, 4, 8, 16, 32, 64, 128
+local IDEAL = "\0\0\0\0\7"
+local SLOW = "\5\3\2\0\9" -- reads and writes that are short, 40 ms, 200 bytes under way
+local BAD = "\63\2\0\38\3" -- faults, resets
+local POOR = "\0\0\0\225\3" -- few descriptors
+local OPEN = "connect 0, turns 5, connect 2, turns 79, "
+local TALK = "send 0, send 97, turns 3, body 55, ping 69, send 13, turns 3, cast 52, subscribe 32, cast 116, turns 19, "
+local FRAMES = "frame 0:02 4869, frame 5:01 61, frame 8:01 62, frame 2:00, frame 10:07 aa0200 00000000, turns 3, "
+  .. "frame 4:02 03e8, "
+
+-- Sizes, ends and what befalls them, in each kind of world; handlers do nothing, or what an echo does, or more.
+local lives = {
+  talk = OPEN .. TALK .. "close 0, turns 3, close 1, turns 5",
+  pause = OPEN .. "pause 32, send 13, send 12, body 12, turns 82, resume 32, turns 5, pause 0, send 43, terminate 32, turns 5",
+  ends = OPEN .. TALK .. "terminate 3, end 32, kill 64, orphan 96, turns 5, connect 0, turns 3, kill 0, turns 3",
+  server = OPEN .. TALK .. "closeServer 1, turns 3, connect 0, turns 20, newServer 0, connect 0, turns 5, freeServer, turns 5",
+  hub = OPEN .. TALK .. "send 13, body 43, freeHub 19, turns 3",
+  foreign = "dial, turns 3, shake 0, turns 3, " .. FRAMES .. "dial, turns 3, raw 36:" .. ("47"):rep(36)
+    .. ", shut 32, turns 3, hangUp 0, turns 5, deaf 0, shake 32",
+  answer = "connect 18, turns 5, shake 0, turns 3, connect 20, connect 18, turns 5, shake 33, turns 3, " .. FRAMES .. "send 13, send 45, turns 5, hangUp 0, turns 3",
+  nowhere = "connect 3, connect 4, connect 5, connect 6, connect 7, newServer 7, connect 8, turns 79, close 32, turns 95",
+  unix = "freeServer, newServer 7, connect 8, turns 20, send 13, turns 20, send 45, close 0, turns 5",
+  line = OPEN .. "send 13, break 0, turns 3, cut 1, send 45, turns 5, pass 7, turns 20, alive 0, rules:00 00 00 00, turns 3",
+  want = OPEN .. "starve 9, send 13, connect 0, turns 3, starve 64, harm 33, harm 4, dial, harm 11, turns 5, harm 25, turns 20",
+  late = "connect 0, turns 2, answer 0, turns 3, pass 6, turns 3, connect 0, turns 3, pass 3, answer 32, turns 3, flush 0",
+}
+local handlers = {
+  quiet = "", echo = "send 0, send 48, ping 9, nothing 0, send 5, flush 0, nothing 0, nothing 0",
+  rash = "pause 128, resume 160, close 0, kill 192, orphan 0, connect 0, freeServer, send 13",
+}
+local function loop(name, flags, limits, world, handler, life)
+  local script = (steps(handler) .. QUIET):sub(1, #QUIET)
+  write("loop", name, string.char(flags, 0, limits, limits % 5) .. world .. script .. steps(life))
+end
+for life, text in pairs(lives) do
+  loop(life, 0, 0, IDEAL, handlers.quiet, text)
+  loop(life .. "-echo", DEFLATED + BEATING, 0, SLOW, handlers.echo, text)
+  loop(life .. "-rash", HURRIED + POLL, 16, IDEAL, handlers.rash, text)
+  loop(life .. "-bad", PAUSED + HURRIED + BEATING, 74, BAD, handlers.echo, text)
+  loop(life .. "-poor", FEW + LEFT, 0, POOR, handlers.quiet, text)
+  loop(life .. "-chosen", CHOSEN + DEFLATED, 33, SLOW, handlers.echo, text)
+end

@@ -66,6 +66,8 @@ uint64_t world_moved(void); /* bytes that were written or read since the world b
 
 /* Call `name` of lw_sys (or pthread_create) fails `times` times, after `skip` that do not; err 0: it does one byte only. 0: no such call. */
 int world_fail(const char *name, int err, unsigned skip, unsigned times);
+/* What world_fail has announced does not come. */
+void world_spare(void);
 /* How often it was called in this world. */
 long world_calls(const char *name);
 /* The names, one after the other; NULL after the last. */
