@@ -895,10 +895,11 @@ static int next_open(lw_conn *c, lw_conn_event *event) {
 
 /* Drains what still comes, so that no reset eats what was said last (RFC 9112, 9.6). */
 static void drain(lw_conn *c) {
-  unsigned char *bytes = lw_loop_receive(c->hub->loop);
-  if (!c->readable || !bytes) return;
-  receive(c, bytes, receive_room(c));
-  if (c->eof) finish(c, 0);
+  unsigned char *bytes;
+  if (!c->readable) return;
+  bytes = lw_loop_receive(c->hub->loop);
+  if (bytes) receive(c, bytes, receive_room(c));
+  if (!bytes || c->eof) finish(c, 0); /* without memory to read into, the poller would tell of it for ever */
 }
 
 int lw_conn_next(lw_conn *c, lw_conn_event *event) {
