@@ -216,7 +216,8 @@ local lives = {
   hub = OPEN .. TALK .. "send 13, body 43, freeHub 19, turns 3",
   foreign = "dial, turns 3, shake 0, turns 3, " .. FRAMES .. "dial, turns 3, raw 36:" .. ("47"):rep(36)
     .. ", shut 32, turns 3, hangUp 0, turns 5, deaf 0, shake 32",
-  answer = "connect 18, turns 5, shake 0, turns 3, connect 20, connect 18, turns 5, shake 33, turns 3, " .. FRAMES .. "send 13, send 45, turns 5, hangUp 0, turns 3",
+  answer = "connect 18, turns 5, shake 0, turns 3, connect 20, connect 18, turns 5, shake 33, turns 3, "
+    .. FRAMES .. "send 13, send 45, turns 5, hangUp 0, turns 3",
   nowhere = "connect 3, connect 4, connect 5, connect 6, connect 7, newServer 7, connect 8, turns 79, close 32, turns 95",
   unix = "freeServer, newServer 7, connect 8, turns 20, send 13, turns 20, send 45, close 0, turns 5",
   line = OPEN .. "send 13, break 0, turns 3, cut 1, send 45, turns 5, pass 7, turns 20, alive 0, rules:00 00 00 00, turns 3",
