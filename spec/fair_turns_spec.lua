@@ -192,6 +192,33 @@ describe("a flood, of which there are many kinds: #foreign #slow", function()
   end
 end)
 
+describe("a request that is refused", function()
+  before_each(desk.open)
+  after_each(desk.clear)
+
+  it("and goes on for ten megabytes is drained a read in each turn, and in between others have theirs", function()
+    local server = desk.serve()
+    local turn = neighbour { messages = 0, bytes = 0 }
+    local before, bytes, n = probe.sys.descriptors(), "GET / HTTP/1.1\r\nX: " .. ("y"):rep(10000000), 0
+    local fd = assert(probe.sys.connect(server.port))
+    desk.finally(function() probe.sys.close(fd) end)
+    local at = 1
+    repeat
+      at = at + (probe.sys.send(fd, bytes:sub(at, at + 999999)) or 0)
+      turn.take()
+      n = n + 1
+    until at > #bytes
+    probe.sys.shutdown(fd)
+    repeat
+      turn.take()
+      n = n + 1
+      assert(n < 100000, "it is never drained")
+    until probe.sys.descriptors() == before + 1 -- ours is the one
+    assert.is_true(n >= #bytes // READ, n .. " turns")
+    assert.matches("^HTTP/1.1 431 ", probe.sys.read(fd))
+  end)
+end)
+
 describe("a crowd", function()
   before_each(desk.open)
   after_each(desk.clear)
