@@ -279,9 +279,10 @@ def halfopen(port, count=9000, what="head", pace=1.0, seconds=60.0, idle=1):
 
     next_one = 0
     for i in range(count):
+        came = now()  # before the server can know of it
         sock = connect(port, i)
         sock.setblocking(False)
-        alive[sock.fileno()] = [sock, now(), 0]
+        alive[sock.fileno()] = [sock, came, 0]
         order.append(sock.fileno())
         poller.register(sock, select.EPOLLIN)
         if what == "flight":
@@ -299,8 +300,8 @@ def halfopen(port, count=9000, what="head", pace=1.0, seconds=60.0, idle=1):
         listen(0.001 if dribbles else 0.1)
         if ends.counts and not told:
             told = True
-            say(first=f"{now() - began:.2f}", pace=f"{(sent - base) / (now() - since):.0f}", answered=answered)
-    say(left=len(alive), sent=sent, **ends.words())
+            say(first=f"{now() - began:.2f}", pace=f"{(sent - base) / (now() - since):.0f}")
+    say(left=len(alive), sent=sent, answered=answered, **ends.words())
 
 
 # --- broadcasts ------------------------------------------------------------------------------------------------
@@ -514,9 +515,10 @@ FLOODS = {  # what comes first, and what comes again and again
 }
 
 
-def flood(port, what="pings", clients=5, seconds=5.0, read=1):
+def flood(port, what="pings", clients=5, seconds=5.0, read=1, idle=1):
     """As much as the server takes; those who do not read get no word of what it says to them, until they end."""
-    step_back()
+    if idle:
+        step_back()
     first, again = FLOODS[what]
     block = again * (65536 // len(again))
     more = OFFER if what in ("compressed", "nothing") else ""

@@ -34,17 +34,19 @@ describe("a server under load #foreign #slow", function()
     local crowds = {}
     local before = server:descriptors()
     for i, what in ipairs { "head", "hello", "flight", "silent" } do
-      crowds[i] = load.peer("halfopen", what == "head" and server.port or server.tls, { count = 100, what = what, pace = 20 })
+      crowds[i] = load.peer("halfopen", what == "head" and server.port or server.tls,
+        { count = 100, what = what, pace = 20, idle = 0 })
     end
     local good = load.peer("echo", server.port)
     good:words()
     for i, crowd in ipairs(crowds) do
       assert.equal(100, crowd:words().there)
-      assert.equal(i == 3 and 100 or 0, crowd:words().answered) -- the server's part of a TLS handshake, and no other
+      crowd:words()
       local gone = crowd:words()
       assert.equal(0, gone.left)
       assert.equal(100, (gone.eof or 0) + (gone.reset or 0))
-      assert.is_true(gone.least > 0.9, gone.least)
+      assert.is_true(gone.least > 0.99, gone.least)
+      assert.equal(i == 3, gone.answered > 0) -- by the server's part of a TLS handshake, and nothing else
       assert.is_true(i > 2 or gone.sent > 300, gone.sent) -- or nothing dribbled
       crowd:stop()
     end
@@ -110,7 +112,7 @@ describe("a server under load #foreign #slow", function()
     }
     local floods = {}
     for i, what in ipairs { "pings", "messages", "compressed", "nothing", "fragments", "empty", "long" } do
-      floods[i] = { what = what, clients = 2, seconds = i > 4 and 20 or 1, read = i < 7 and 1 or 0 }
+      floods[i] = { what = what, clients = 2, seconds = i > 4 and 20 or 1, read = i < 7 and 1 or 0, idle = 0 }
     end
     local became, fared, peak = load.flood(server, floods)
     for i, one in ipairs(became) do
