@@ -148,7 +148,7 @@ function load.server(given)
   local arguments = { helper.quote(name), helper.quote(given.options or "{ heartbeat = false }") }
   if given.tls then arguments[3] = helper.quote(given.tls) end
   local server = start(("ulimit -n %s; exec %s%s"):format(given.descriptors or "$(ulimit -Hn)",
-    given.measured and "nice -n -15 " or "", helper.lua(table.concat(arguments, " "))))
+    given.measured and "$(chrt -r 1 true 2>/dev/null && echo chrt -r 1) " or "", helper.lua(table.concat(arguments, " "))))
   for word, value in pairs(server:words()) do server[word] = value end
   os.remove(name)
   return setmetatable(server, Server)
