@@ -114,7 +114,7 @@ local function start(command, seconds)
   return peer
 end
 
--- The next line it prints, as a table. `pump` turns what must turn meanwhile.
+-- The next line it prints, as a table, waited for.
 function Peer:words(seconds)
   return words_of(self.program:line(nil, seconds or 60))
 end
@@ -301,8 +301,8 @@ function load.flood(server, floods)
   return became, fared, peak
 end
 
--- A program that connects while it has no descriptor left, or 1 to 6 of them; prints each kind of end there was. In
--- `rounds`, the last line of each: how many descriptors were free before and after.
+-- A program that connects while it has no descriptor left, or 1 to 6 of them. It prints what each attempt came to; and at
+-- the end of each of two rounds, with all its descriptors back, that of one more, and how many were free before and after.
 local STARVED = [[
   local lunawire = require "lunawire"
   local url, warm = arg[1], arg[2] == "warm"
