@@ -190,12 +190,20 @@ FUZZ_CFLAGS = -O2 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,u
 	-fno-sanitize-coverage=trace-cmp -fno-sanitize-recover=undefined
 
 # For SECONDS (60) or RUNS executions each, JOBS (1) side by side; build-fuzz/runs/ has the sums.
-.PHONY: fuzz fuzzers
+.PHONY: fuzz fuzzers fuzz-coverage
 fuzz: JOBS = 1
 fuzz:                    ## fuzz what parses a peer's bytes, each FUZZERS for SECONDS (60) or RUNS; findings go to fuzz/findings/
 	@$(INSTALL) build check
 	@$(MAKE_QUIETLY) BUILD=build-fuzz CC=clang CFLAGS='$(FUZZ_CFLAGS)' fuzzers
 	@LUA='$(LUA)' JOBS='$(JOBS)' fuzz/run.sh build-fuzz '$(SECONDS)' '$(or $(RUNS),0)' $(FUZZERS)
+
+# Of the files of FLOORS, what the corpora and the seeds reach.
+FLOORS = 01
+FUZZ_COUNTED = -O1 -g -fsanitize=fuzzer-no-link,address -fprofile-instr-generate -fcoverage-mapping
+fuzz-coverage:           ## what the fuzzers' inputs so far reach of the files of FLOORS (01)
+	@$(INSTALL) build check
+	@$(MAKE_QUIETLY) BUILD=build-coverage CC=clang CFLAGS='$(FUZZ_COUNTED)' fuzzers
+	@LUA='$(LUA)' fuzz/coverage.sh build-coverage build-fuzz/corpus '$(FLOORS)' $(FUZZERS)
 
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 	@:
@@ -312,4 +320,4 @@ clean:                   ## remove what was built (installed npm packages stay)
 
 help:                    ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED FIRST LAST JOBS SECONDS RUNS FUZZERS V"
+	@echo "Variables: LUA CC CFLAGS WERROR PREFIX DESTDIR BUILD PORT SPECS SEED FIRST LAST JOBS SECONDS RUNS FUZZERS FLOORS V"

@@ -866,10 +866,12 @@ static void handle(record *r, const lw_conn_event *event) {
 
 /* As lua_step.c does it. */
 static void leave_conn(void) {
+  lw_conn_event behind;
   record *r = a.current;
   a.current = NULL;
   if (!r) return;
   if (r->ended) {
+    EXPECT(!lw_conn_next(r->conn, &behind), "an event behind the last");
     drop(r);
     return;
   }

@@ -43,6 +43,7 @@ test  | browser                 | chromium           | chromium         | chromi
 check | command:gcc             | gcc                | gcc libasan libubsan | gcc           | gcc            | gcc
 check | command:clang           | clang              | clang            | clang             | clang          | llvm
 check | fuzzer                  | libclang-rt-dev    | compiler-rt      | compiler-rt       | compiler-rt    | llvm
+check | command:llvm-cov        | llvm               | llvm             | llvm              | llvm           | llvm
 check | command:clang-tidy      | clang-tidy         | clang-tools-extra | clang            | clang-extra-tools | llvm
 check | command:cppcheck        | cppcheck           | cppcheck         | cppcheck          | cppcheck       | cppcheck
 check | command:valgrind        | valgrind           | valgrind         | valgrind          | valgrind       | -
