@@ -117,6 +117,7 @@ static struct {
   size_t queued;
   unsigned offset; /* where in `pattern` the next message begins */
   unsigned events, handled;
+  unsigned handed; /* out by the loop in this turn */
   int idle;
   int starving;
   int unkind;     /* memory or a call has failed, or may have */
@@ -916,16 +917,17 @@ static void check_spin(int64_t before, uint64_t moved) {
 
 /* What became ready. 1 if that was all: a turn that is left early has its rest in the next. */
 static int serve(int64_t timeout, int64_t before, uint64_t moved) {
-  unsigned most = a.set.flags & HURRY && !a.settling ? 1 + a.events % 3 : 1000, count = 0;
+  unsigned most = a.set.flags & HURRY && !a.settling ? 1 + a.events % 3 : 1000;
   lw_ready ready;
+  a.handed = 0;
   while (lw_loop_next(a.loop, &ready)) {
     NOTE("ready", ready.kind);
     NOTE("why", ready.why);
     if (ready.kind == KIND_SERVER) serve_server(ready.owner, ready.why);
     else serve_conn(ready.owner, ready.why);
-    if (!a.loop || ++count == most) return 0;
+    if (!a.loop || ++a.handed == most) return 0;
   }
-  if (count > 0 || timeout > 0) check_spin(before, moved);
+  if (a.handed > 0 || timeout > 0) check_spin(before, moved);
   return 1;
 }
 
@@ -993,10 +995,13 @@ static void rest(const char *what) {
   int64_t least = world_now() + SECOND / 4;
   int64_t most = world_now() + 64 * (a.set.conn.close_timeout + a.set.conn.handshake_timeout + 40 * SECOND);
   for (int turns = 0; a.loop; turns++) {
-    int64_t next = lw_loop_timeout(a.loop);
-    if (next != 0 && world_next() < 0 && world_now() >= least && count_restless() == 0) return;
     EXPECT(world_now() < most && turns < 30000, what);
-    turn(world_now() < least ? SECOND / 4 : 60 * SECOND);
+    if (lw_loop_timeout(a.loop) != 0 && world_next() < 0 && world_now() >= least && count_restless() == 0) {
+      turn(0);
+      if (a.handed == 0) return;
+    } else {
+      turn(world_now() < least ? SECOND / 4 : 60 * SECOND);
+    }
   }
 }
 

@@ -59,11 +59,26 @@ static void log_ask(fuzz_log *log, const lw_upgrade *u) {
   EXPECT(count == u->ask.protocol_count && count <= LW_PROTOCOLS_MAX, "another number of subprotocols");
 }
 
+/* Of a value that came: it may be sent again; and a browser's Origin, twice read, is one. */
+static void check_origins(const lw_http_head *head) {
+  for (size_t i = 0; i < head->count; i++) {
+    lw_slice value = head->fields[i].value;
+    char text[200];
+    EXPECT(lw_http_is_value((const char *)value.bytes, value.n), "a value that came, and is none");
+    if (value.n >= sizeof text || memchr(value.bytes, 0, value.n)) continue;
+    if (value.n > 0) memcpy(text, value.bytes, value.n);
+    text[value.n] = '\0';
+    if (lw_handshake_is_origin(text)) EXPECT(strcmp(text, "null") == 0 || strstr(text, "://"), "an origin without a scheme");
+  }
+}
+
 static void log_questions(fuzz_log *log, const lw_http_head *head) {
-  static lw_cidr network = {.ip = {.size = 4, .bytes = {10}}, .bits = 8};
-  static const lw_trusted trusted = {&network, 1, 1};
+  lw_trusted trusted = {NULL, 0, 0};
   lw_forwarded client = {"", 0};
-  int found = lw_forwarded_client(&trusted, head, "10.0.0.1", &client);
+  int found;
+  EXPECT(lw_trusted_add(&trusted, "10.0.0.0/8") == 0 && lw_trusted_add(&trusted, "unix") == 0, "proxies that are refused");
+  found = lw_forwarded_client(&trusted, head, "10.0.0.1", &client);
+  lw_trusted_clear(&trusted);
   fuzz_log_number(log, "forwarded", found);
   if (found) {
     lw_ip ip;
@@ -73,6 +88,7 @@ static void log_questions(fuzz_log *log, const lw_http_head *head) {
     fuzz_log_number(log, "port", client.port);
   }
   fuzz_log_number(log, "same origin", lw_handshake_same_origin(head));
+  check_origins(head);
 }
 
 /* --- written again --- */
@@ -124,15 +140,23 @@ static void check_again(const lw_http_head *head) {
 /* --- the answer --- */
 
 /* The 101, as a client sees it that offered what the request does. */
-static void check_switch(lw_upgrade *u, const unsigned char *bytes, size_t n) {
+static void check_switch(lw_upgrade *u, const unsigned char *bytes, size_t n, lw_slice chosen) {
+  static char offered[ROOM];
   lw_http_field fields[20];
   lw_http_head head = {.fields = fields, .max_fields = 20};
   lw_handshake_offer offer = {0};
   lw_slice protocol, extensions;
   size_t scanned = 0;
-  EXPECT(lw_http_end(bytes, n, 4096, &scanned) == (long)n && lw_http_response(&head, bytes, n) == 0,
+  EXPECT(lw_http_end(bytes, n, ROOM, &scanned) == (long)n && lw_http_response(&head, bytes, n) == 0,
          "a 101 that cannot be read");
+  if (chosen.n > 0) {
+    EXPECT(chosen.n < sizeof offered, "a subprotocol that long");
+    memcpy(offered, chosen.bytes, chosen.n);
+    offered[chosen.n] = '\0';
+    offer.protocols = offered;
+  }
   EXPECT(lw_handshake_response(&head, &offer, u->ask.key, &protocol, &extensions) == 0, "a 101 that is not taken");
+  EXPECT(protocol.n == chosen.n, "another subprotocol than was chosen");
   EXPECT((extensions.n > 0) == (u->params.agreed != 0), "another agreement on extensions than is said");
   if (u->params.agreed)
     EXPECT(u->params.ours.bits >= LW_DEFLATE_BITS_OURS && u->params.ours.bits <= LW_DEFLATE_BITS_MAX &&
@@ -142,10 +166,11 @@ static void check_switch(lw_upgrade *u, const unsigned char *bytes, size_t n) {
 
 static void accept(lw_upgrade *u) {
   lw_buf out = {0};
-  lw_slice slice;
-  EXPECT(lw_upgrade_accept(u, &out, NULL, (lw_slice){NULL, 0}, NULL) == 0, "a request that cannot be accepted");
+  lw_slice slice, chosen = {NULL, 0};
+  lw_handshake_protocol(&u->head, 0, &chosen);
+  EXPECT(lw_upgrade_accept(u, &out, NULL, chosen, NULL) == 0, "a request that cannot be accepted");
   EXPECT(lw_buf_slices(&out, &slice, 1) == 1 && slice.n == out.length, "a 101 in more pieces than one");
-  check_switch(u, slice.bytes, slice.n);
+  check_switch(u, slice.bytes, slice.n, chosen);
   lw_buf_clear(&out, NULL);
 }
 

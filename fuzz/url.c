@@ -5,6 +5,7 @@
 ** library's own readers.
 */
 #include "url.h"
+#include "utf8.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -143,6 +144,23 @@ static void check_cidr(lw_text text) {
   if (plain.size == cidr.ip.size) EXPECT(!lw_cidr_holds(&cidr, &plain), "a network that holds its neighbour");
 }
 
+/* --- text --- */
+
+/* Cut at its mistakes, each no longer than a character's beginning: what lies between is text, and all of it is that without any. */
+static void check_utf8(const unsigned char *bytes, size_t n) {
+  size_t at = 0, bad;
+  int mistakes = 0;
+  while (at < n) {
+    size_t good = lw_utf8_prefix(bytes + at, n - at, &bad);
+    EXPECT(good + bad <= n - at && bad <= 3 && (bad > 0 || good == n - at), "a cut elsewhere");
+    EXPECT(lw_utf8_valid(bytes + at, good), "a beginning that is no text");
+    if (bad > 0) EXPECT(!lw_utf8_valid(bytes + at, good + bad), "a mistake that is none");
+    mistakes += bad > 0;
+    at += good + bad;
+  }
+  EXPECT(lw_utf8_valid(bytes, n) == (mistakes == 0), "text with mistakes");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   char *copy = (char *)fuzz_copy(bytes, n);
   static char text[4096]; /* as from the environment: it ends with a NUL */
@@ -172,6 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   lw_url_clear(&url);
   check_ip((lw_text){copy, n});
   check_cidr((lw_text){copy, n});
+  check_utf8((const unsigned char *)copy, n);
   fuzz_drop(copy);
   EXPECT(fuzz_held() == base, "memory that was not given back");
   return 0;
