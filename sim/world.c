@@ -71,6 +71,7 @@ typedef struct end {
   int64_t reset_at;   /* when a reset arrives; NEVER: none is under way */
   int cut;            /* nothing arrives any more */
   size_t lost;        /* cut, and the other end is gone: what was sent there all the same */
+  int drops;          /* closing it drops what is under way (SO_LINGER of 0) */
   int wants_room;     /* foreign: a write was short */
   int end_told;       /* foreign: that the other has ended is among its news */
   uint64_t news, told; /* foreign: what has happened to it, what of this ended a wait */
@@ -905,7 +906,7 @@ static int call_shutdown(int fd, int how) {
 static void close_end(end *e) {
   end *other = e->other;
   if (other) {
-    if (e->in.n > 0 && !e->is_pipe) reset(other);
+    if ((e->in.n > 0 || e->drops) && !e->is_pipe) reset(other);
     else end_writing(e);
     other->lost = other->cut ? e->in.n - e->in.arrived : 0;
     other->other = NULL;
@@ -961,6 +962,7 @@ static int call_setsockopt(int fd, int level, int name, const void *value, sockl
   if (!d) return -1;
   if (err > 0) return fail_with(err);
   if (level == SOL_SOCKET && name == SO_REUSEPORT) d->reuse = 1;
+  if (level == SOL_SOCKET && name == SO_LINGER && d->kind == END) d->end->drops = 1;
   return 0;
 }
 

@@ -394,10 +394,21 @@ static void part(lw_conn *c) {
   lw_stream_write(&c->stream, c->hub->loop, c->source.fd, NULL, 0, &taken, &wire);
 }
 
+/*
+** Who did not take what was sent will not take what the system still holds of it, which may be
+** megabytes: closing is to drop that, and a reset tells the peer.
+*/
+static void give_up(lw_conn *c) {
+  const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+  if (c->source.fd < 0) return;
+  c->hub->loop->sys->setsockopt(c->source.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 /* The connection is over; what is left is LW_CONN_ENDED. */
 static void finish(lw_conn *c, int error) {
   if (c->state == LW_CONN_CLOSED) return;
   if (c->error == 0) c->error = error;
+  if (error == LW_ERR_SLOW || error == LW_ERR_STALL) give_up(c);
   part(c);
   enter(c, LW_CONN_CLOSED);
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
