@@ -102,11 +102,11 @@ Peer.__name = "Peer"
 
 -- Starts a shell command. What it prints goes to a file, so that reading it never blocks the
 -- loop under test. It ends with the spec that says peer:stop(), at the latest after `seconds`
--- (120), and with it whatever it started: timeout(1) leads a process group of its own.
+-- (600), and with it whatever it started: timeout(1) leads a process group of its own.
 function helper.peer(command, seconds)
   local output = os.tmpname()
   local script = ("exec 2>/dev/null; timeout -k 5 %d sh -c %s >%s 2>&1 </dev/null & echo $!; wait $!; echo $?"):format(
-    seconds or 120, helper.quote(command), helper.quote(output))
+    seconds or 600, helper.quote(command), helper.quote(output))
   local pipe = assert(io.popen(("exec %s sh -c %s"):format(clean, helper.quote(script))))
   return setmetatable({
     command = command,
