@@ -186,14 +186,21 @@ UNSEEN void fuzz_drop(void *copy) {
 /* --- chance --- */
 
 static uint32_t chance;
+static int dry;
 
 void fuzz_reset_random(void) {
   chance = 1;
+  dry = 0;
+}
+
+void fuzz_dry(int is_dry) {
+  dry = is_dry;
 }
 
 /* In place of libcrypto's: keys are the same in each run. */
 int RAND_bytes(unsigned char *bytes, int n);
 int RAND_bytes(unsigned char *bytes, int n) {
+  if (dry) return 0;
   for (int i = 0; i < n; i++) {
     chance = chance * 1664525u + 1013904223u;
     bytes[i] = (unsigned char)(chance >> 24);

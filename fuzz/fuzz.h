@@ -71,5 +71,7 @@ unsigned char *fuzz_copy(const void *bytes, size_t n);
 void fuzz_drop(void *copy);
 /* Random bytes begin anew: the same for each run. */
 void fuzz_reset_random(void);
+/* From now on there are none (1), or there are again (0). */
+void fuzz_dry(int is_dry);
 
 #endif

@@ -121,7 +121,7 @@ static struct {
   unsigned events, handled;
   unsigned handed; /* out by the loop in this turn */
   int idle;
-  int starving;
+  int starving;   /* memory or random bytes may have run out */
   int unkind;     /* memory or a call has failed, or may have */
   int cut;        /* some connection carries nothing any more */
   int settling;
@@ -371,7 +371,7 @@ static void note_sent(record *r, int result, said what) {
     EXPECT(lw_conn_owes_drain(r->conn), "told to wait, and no drain is owed");
   }
   if (result == LW_ERR_SLOW) EXPECT(lw_conn_where(r->conn) == LW_CONN_CLOSED, "too slow, and goes on");
-  EXPECT(result == 0 || result == 1 || result == LW_ERR_SLOW || (result == LW_ERR_MEMORY && a.starving) ||
+  EXPECT(result == 0 || result == 1 || result == LW_ERR_SLOW || (a.starving && (result == LW_ERR_MEMORY || result == LW_ERR_RANDOM)) ||
          (result == LW_ERR_CLOSED && r->state != LW_CONN_OPEN), "a send that fails");
 }
 
@@ -667,9 +667,11 @@ static void pass(unsigned how) {
   world_pass(times[how & 7]);
 }
 
+/* Of memory, or of random bytes. */
 static void starve(unsigned how) {
-  fuzz_starve(how & 64 ? -1 : (long)(how & 63));
-  a.starving = !(how & 64);
+  if (how & 128) fuzz_dry(!(how & 64));
+  else fuzz_starve(how & 64 ? -1 : (long)(how & 63));
+  a.starving |= !(how & 64);
   a.unkind = 1;
 }
 
@@ -1053,6 +1055,7 @@ static void be_kind(void) {
   a.settling = 1;
   a.starving = 0;
   fuzz_starve(-1);
+  fuzz_dry(0);
   *world_law() = (world_rules){.latency = 0};
   world_spare();
 }

@@ -221,7 +221,9 @@ local lives = {
   nowhere = "connect 3, connect 4, connect 5, connect 6, connect 7, newServer 7, connect 8, turns 79, close 32, turns 95",
   unix = "freeServer, newServer 7, connect 8, turns 20, send 13, turns 20, send 45, close 0, turns 5",
   line = OPEN .. "send 13, break 0, turns 3, cut 1, send 45, turns 5, pass 7, turns 20, alive 0, rules:00 00 00 00, turns 3",
-  want = OPEN .. "starve 9, send 13, connect 0, turns 3, starve 64, harm 33, harm 4, dial, harm 11, turns 5, harm 25, turns 20",
+  want = OPEN .. "starve 9, send 13, connect 0, turns 3, starve 64, starve 128, send 45, connect 0, turns 3, starve 192, "
+    .. "harm 33, harm 4, dial, harm 11, turns 5, harm 25, turns 20",
+  full = "harm 33, dial, turns 3, harm 24, turns 51, dial, turns 3",
   late = "connect 0, turns 2, answer 0, turns 3, pass 6, turns 3, connect 0, turns 3, pass 3, answer 32, turns 3, flush 0",
 }
 local handlers = {
@@ -240,3 +242,6 @@ for life, text in pairs(lives) do
   loop(life .. "-poor", FEW + LEFT, 0, POOR, handlers.quiet, text)
   loop(life .. "-chosen", CHOSEN + DEFLATED, 33, SLOW, handlers.echo, text)
 end
+-- the first guest is told that his request is wrong when there is no memory to read into
+write("loop", "linger-without-memory", from_hex [[1affffcbc3 0000 9a ff ff ff ff 9a 2a 3e 9a 75 46 92 63 9a 70 6f 6c 6c 9a
+  2a 3e 1a 75 46 92 63 75 46 92 ff 75 63 ff ff 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d 0d ff ff 46 92 63 b6 9b 6b 01]])
