@@ -63,6 +63,7 @@ typedef struct record {
   uint64_t sent, written;
   uint64_t before_close; /* what was written when it was last seen open */
   int has_bodies;
+  uint64_t epoch, fresh; /* the hub's when it last sent; content sent in that turn */
   said said[SAID];
 } record;
 
@@ -292,7 +293,7 @@ static void check_conn(record *r) {
   EXPECT(state >= r->state, "a state that goes back");
   r->state = state;
   EXPECT(unsent <= r->content, "more is unsent than was sent");
-  EXPECT(lw_conn_buffered(c) >= unsent && lw_conn_buffered(c) <= r->content, "a wrong bufferedAmount");
+  EXPECT(lw_conn_buffered(c) == unsent, "a wrong bufferedAmount");
   EXPECT(unsent <= a.set.conn.max_buffered, "more is queued than maxBufferedAmount");
   EXPECT(sent >= r->sent && written >= r->written && sent <= written, "bytes that came back");
   if (sent == written && state == LW_CONN_OPEN) EXPECT(unsent == 0, "all has gone, and something is unsent");
@@ -358,9 +359,14 @@ static said next_message(size_t n, int binary) {
 
 /* It was queued. */
 static void note_said(record *r, said what) {
+  uint64_t unsent = lw_conn_unsent(r->conn);
+  if (r->epoch != a.hub.epoch) r->fresh = 0;
+  r->epoch = a.hub.epoch;
+  r->fresh += what.n;
   r->said[r->count++] = what;
   r->content += what.n;
   a.queued += what.n;
+  EXPECT(lw_conn_buffered(r->conn) == (unsent > r->fresh ? unsent : r->fresh), "a wrong bufferedAmount");
 }
 
 static void note_sent(record *r, int result, said what) {
@@ -408,6 +414,11 @@ static uint64_t shown(const record *r, size_t n) {
   return n > 0 ? lw_conn_unsent(r->conn) : lw_conn_written(r->conn);
 }
 
+static int is_receiver(const record *r, const record *except, int by_topic) {
+  if (!r->conn || lw_conn_seat(r->conn)->server != a.server || lw_conn_where(r->conn) != LW_CONN_OPEN) return 0;
+  return !by_topic || (r != except && lw_server_subscribed(r->conn, "t", 1));
+}
+
 /* To all, or to those of a topic. Who got it shows. */
 static void cast(unsigned how, const record *except) {
   said what = next_message(size_of(how), how & 16);
@@ -424,7 +435,10 @@ static void cast(unsigned how, const record *except) {
   else count = lw_server_broadcast(a.server, &message);
   for (size_t i = 0; i < a.record_count; i++) {
     record *r = &a.records[i];
-    if (!r->conn || shown(r, what.n) == before[i]) continue;
+    if (!r->conn || shown(r, what.n) == before[i]) {
+      EXPECT(count < 0 || a.starving || !is_receiver(r, except, by_topic), "not sent to whom it was for");
+      continue;
+    }
     EXPECT(r->is_server && lw_conn_where(r->conn) == LW_CONN_OPEN && !(by_topic && r == except), "sent to whom it was not for");
     if (by_topic) EXPECT(lw_server_subscribed(r->conn, "t", 1), "published to who has not subscribed");
     if (lw_conn_owes_drain(r->conn)) r->told = 1;

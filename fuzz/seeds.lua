@@ -223,6 +223,8 @@ local lives = {
   line = OPEN .. "send 13, break 0, turns 3, cut 1, send 45, turns 5, pass 7, turns 20, alive 0, rules:00 00 00 00, turns 3",
   want = OPEN .. "starve 9, send 13, connect 0, turns 3, starve 64, starve 128, send 45, connect 0, turns 3, starve 192, "
     .. "harm 33, harm 4, dial, harm 11, turns 5, harm 25, turns 20",
+  topics = OPEN .. "connect 0, turns 79, subscribe 32, subscribe 96, subscribe 160, cast 64, turns 3, subscribe 48, cast 67, "
+    .. "subscribe 176, cast 99, subscribe 112, subscribe 32, subscribe 160, cast 67, kill 32, cast 69, turns 5",
   full = "harm 33, dial, turns 3, harm 24, turns 51, dial, turns 3",
   late = "connect 0, turns 2, answer 0, turns 3, pass 6, turns 3, connect 0, turns 3, pass 3, answer 32, turns 3, flush 0",
 }
