@@ -20,7 +20,7 @@ run() {
   fuzzer=$1
   log=$build/fuzz/$fuzzer.log
   mkdir -p "$build/corpus/$fuzzer" "$build/seeds/$fuzzer" "$build/runs"
-  set -- -max_total_time="$seconds" -max_len=2048 -entropic=0 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+  set -- -max_total_time="$seconds" -max_len=2048 -entropic=0 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
     -artifact_prefix="fuzz/findings/$fuzzer-"
   if [ "$runs" -gt 0 ]; then set -- "$@" -runs="$runs"; fi
   if [ -e "fuzz/$fuzzer.dict" ]; then set -- "$@" -dict="fuzz/$fuzzer.dict"; fi
