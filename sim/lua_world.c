@@ -10,6 +10,7 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,11 +190,31 @@ static int starve(lua_State *L) {
   return 0;
 }
 
-/* Allocations since world.run began, and how many of them failed. */
+/* The same for OpenSSL's own. */
+static int starve_openssl(lua_State *L) {
+  memory_openssl_fail((long)luaL_checkinteger(L, 1), (long)luaL_optinteger(L, 2, 1));
+  return 0;
+}
+
+/* Allocations since world.run began, and how many of them failed; the same of OpenSSL's own. */
 static int allocations(lua_State *L) {
   lua_pushinteger(L, memory_count());
   lua_pushinteger(L, memory_failed());
-  return 2;
+  lua_pushinteger(L, memory_openssl_count());
+  lua_pushinteger(L, memory_openssl_failed());
+  return 4;
+}
+
+/* world.spare(yes): until world.spare(false) memory neither counts nor fails: a peer's script has its own. */
+static int spare(lua_State *L) {
+  memory_rest(lua_toboolean(L, 1) ? 1 : -1);
+  return 0;
+}
+
+/* world.trace(yes): each allocation that fails tells on stderr where. */
+static int trace(lua_State *L) {
+  memory_trace(lua_toboolean(L, 1));
+  return 0;
 }
 
 /* ------------------------------------------------------------------ foreign programs */
@@ -310,6 +331,9 @@ static void furnish(lua_State *L, lua_State *from) {
   lua_pop(from, 1);
 }
 
+static int branch_out = -1; /* in a branch: where its result goes */
+_Noreturn static void end_branch(lua_State *L);
+
 /*
 ** world.run(file, argument): the file in a state of its own, whose memory is counted from its
 ** first line on. Returns true or false, the result or error as text, and what it left when the
@@ -342,6 +366,7 @@ static int run(lua_State *from) {
   lua_pushinteger(from, memory_blocks() - blocks);
   lua_pushinteger(from, (lua_Integer)(memory_bytes() - bytes));
   lua_pushinteger(from, (lua_Integer)open);
+  if (branch_out >= 0) end_branch(from);
   return 5;
 }
 
@@ -411,6 +436,153 @@ static int apart(lua_State *L) {
   return 2;
 }
 
+/* ------------------------------------------------------------------ branches */
+
+/*
+** A state is loaded once, in a process of its own, up to where it calls world.branch(). From
+** there on each command given to world.ask goes on in a copy of it, which ends with the state.
+*/
+static FILE *commands, *results; /* of the process that has the state */
+
+/* All n bytes, or as many as somebody takes. */
+static void put_all(int fd, const char *bytes, size_t n) {
+  while (n > 0) {
+    ssize_t went = write(fd, bytes, n);
+    if (went <= 0) return;
+    bytes += went;
+    n -= (size_t)went;
+  }
+}
+
+/* What run has pushed last: fine, text, blocks, bytes, descriptors. */
+_Noreturn static void end_branch(lua_State *L) {
+  size_t n;
+  const char *text = lua_tolstring(L, -4, &n);
+  char head[256];
+  int size = snprintf(head, sizeof head, "\n=result= %d %ld %ld %ld %u %u %ld %ld\n", lua_toboolean(L, -5), (long)lua_tointeger(L, -3),
+                      (long)lua_tointeger(L, -2), (long)lua_tointeger(L, -1), world_threads(), world_strays(), memory_failed(),
+                      memory_openssl_failed());
+  put_all(branch_out, head, (size_t)size);
+  put_all(branch_out, text, n);
+  _exit(0);
+}
+
+/* In a copy: what it prints as an error comes before its result. */
+static int be_branch(lua_State *L, int out, unsigned seconds, const char *words) {
+  branch_out = out;
+  dup2(out, STDERR_FILENO);
+  alarm(seconds);
+  lua_pushstring(L, words);
+  return 1;
+}
+
+/* What a copy says, to its end, and how that was. */
+static void relay(int in, pid_t child) {
+  static char text[65536];
+  size_t n = 0;
+  ssize_t got;
+  int status;
+  while ((got = read(in, text + n, sizeof text - n)) > 0 || (got < 0 && errno == EINTR))
+    if (got > 0 && (n += (size_t)got) == sizeof text) n = sizeof text / 2; /* too much: its end is what matters */
+  close(in);
+  status = wait_for(child);
+  fprintf(results, "%d %d %zu\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFSIGNALED(status) ? 0 : WEXITSTATUS(status), n);
+  fwrite(text, 1, n, results);
+  fflush(results);
+}
+
+/* world.branch(): returns a command, in a copy of this process; and again, in another copy. */
+static int branch(lua_State *L) {
+  static char line[1024];
+  unsigned seconds;
+  int pipes[2], words;
+  pid_t child;
+  if (!commands) return luaL_error(L, "branch: not within world.serve");
+  while (fgets(line, sizeof line, commands)) {
+    line[strcspn(line, "\n")] = '\0';
+    if (sscanf(line, "%u %n", &seconds, &words) != 1) return luaL_error(L, "branch: %s", line);
+    if (pipe(pipes) < 0) return luaL_error(L, "pipe: %s", strerror(errno));
+    child = fork();
+    if (child < 0) return luaL_error(L, "fork: %s", strerror(errno));
+    if (child == 0) {
+      close(pipes[0]);
+      return be_branch(L, pipes[1], seconds, line + words);
+    }
+    close(pipes[1]);
+    relay(pipes[0], child);
+  }
+  _exit(0);
+}
+
+typedef struct served {
+  FILE *to, *from;
+  pid_t child;
+} served;
+
+static int served_gc(lua_State *L) {
+  served *s = luaL_checkudata(L, 1, "world.Served");
+  if (s->to) fclose(s->to);
+  if (s->from) fclose(s->from);
+  if (s->child > 0) wait_for(s->child);
+  memset(s, 0, sizeof *s);
+  return 0;
+}
+
+_Noreturn static void be_server(lua_State *L, int in, int out) {
+  commands = fdopen(in, "r");
+  results = fdopen(out, "w");
+  run(L); /* comes back only when the file has not come to world.branch */
+  fprintf(results, "0 1 %zu\n%s", strlen(lua_tostring(L, -4)), lua_tostring(L, -4));
+  fflush(results);
+  _exit(1);
+}
+
+/* world.serve(file, argument): a process with a state that has come to world.branch. */
+static int serve(lua_State *L) {
+  served *s = lua_newuserdatauv(L, sizeof *s, 0);
+  int there[2], back[2];
+  memset(s, 0, sizeof *s);
+  if (luaL_newmetatable(L, "world.Served")) {
+    lua_pushcfunction(L, served_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  lua_insert(L, 1);
+  if (pipe(there) < 0 || pipe(back) < 0) return luaL_error(L, "pipe: %s", strerror(errno));
+  fflush(NULL);
+  s->child = fork();
+  if (s->child < 0) return luaL_error(L, "fork: %s", strerror(errno));
+  if (s->child == 0) {
+    close(there[1]);
+    close(back[0]);
+    lua_remove(L, 1);
+    be_server(L, there[0], back[1]);
+  }
+  close(there[0]);
+  close(back[1]);
+  s->to = fdopen(there[1], "w");
+  s->from = fdopen(back[0], "r");
+  lua_pushvalue(L, 1);
+  return 1;
+}
+
+/* world.ask(served, command [, seconds]): the signal that has ended it or 0, its exit status, what it has said. */
+static int ask(lua_State *L) {
+  served *s = luaL_checkudata(L, 1, "world.Served");
+  luaL_Buffer text;
+  int by_signal, status;
+  size_t n;
+  fprintf(s->to, "%d %s\n", (int)luaL_optinteger(L, 3, 20), luaL_checkstring(L, 2));
+  fflush(s->to);
+  if (fscanf(s->from, "%d %d %zu", &by_signal, &status, &n) != 3 || getc(s->from) != '\n')
+    return luaL_error(L, "ask: the process is gone");
+  lua_pushinteger(L, by_signal);
+  lua_pushinteger(L, status);
+  n = fread(luaL_buffinitsize(L, &text, n), 1, n, s->from);
+  luaL_pushresultsize(&text, n);
+  return 3;
+}
+
 static const luaL_Reg functions[] = {
   {"begin", begin},         {"finish", finish},       {"law", law},           {"now", now},
   {"pass", pass},           {"next", next_time},      {"state", tell_state},  {"host", host},
@@ -418,10 +590,13 @@ static const luaL_Reg functions[] = {
   {"allocations", allocations}, {"listen", foreign_listen}, {"accept", foreign_accept}, {"dial", foreign_dial},
   {"recv", foreign_recv},   {"send", foreign_send},   {"shut", foreign_shut}, {"close", foreign_close},
   {"link", link_at},        {"snap", break_link},     {"cut", cut_link},      {"random", random_number},
-  {"run", run},               {"apart", apart},         {NULL, NULL},
+  {"run", run},               {"apart", apart},         {"starveOpenssl", starve_openssl}, {"spare", spare},
+  {"trace", trace},         {"branch", branch},       {"serve", serve},       {"ask", ask},
+  {NULL, NULL},
 };
 
 __attribute__((visibility("default"))) int luaopen_world(lua_State *L) {
+  memory_take_openssl(); /* too late when it is opened again, and then long done */
   luaL_newlib(L, functions);
   return 1;
 }

@@ -3,9 +3,14 @@
 */
 #include "memory.h"
 
+#include <execinfo.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define DEEP 40 /* calls that a trace tells */
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t count, size_t n);
@@ -18,24 +23,36 @@ void __wrap_free(void *block);
 char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t most);
 
-static long count, failed, blocks, skip, times;
+/* A row of allocations: which have been, which will fail. */
+typedef struct row {
+  long count, failed, skip, times;
+} row;
+
+static row ours, openssl;
+static long blocks;
 static size_t bytes;
+static int resting, tracing;
 
 void memory_begin(void) {
-  count = failed = skip = times = 0;
+  memset(&ours, 0, sizeof ours);
+  memset(&openssl, 0, sizeof openssl);
 }
 
 long memory_count(void) {
-  return count;
+  return ours.count;
 }
 
-void memory_fail(long to_skip, long to_fail) {
-  skip = to_skip;
-  times = to_fail;
+void memory_fail(long skip, long times) {
+  ours.skip = skip;
+  ours.times = times;
 }
 
 long memory_failed(void) {
-  return failed;
+  return ours.failed;
+}
+
+void memory_rest(int more) {
+  resting += more;
 }
 
 long memory_blocks(void) {
@@ -46,15 +63,28 @@ size_t memory_bytes(void) {
   return bytes;
 }
 
-static int fails(void) {
-  count++;
-  if (times == 0) return 0;
-  if (skip > 0) {
-    skip--;
+void memory_trace(int on) {
+  void *calls[DEEP];
+  tracing = on;
+  if (on) backtrace(calls, DEEP); /* its first call allocates */
+}
+
+static void print_calls(void) {
+  void *calls[DEEP];
+  backtrace_symbols_fd(calls, backtrace(calls, DEEP), STDERR_FILENO);
+}
+
+static int fails(row *r) {
+  if (resting > 0) return 0;
+  r->count++;
+  if (r->times == 0) return 0;
+  if (r->skip > 0) {
+    r->skip--;
     return 0;
   }
-  if (times > 0) times--;
-  failed++;
+  if (r->times > 0) r->times--;
+  r->failed++;
+  if (tracing) print_calls();
   return 1;
 }
 
@@ -72,11 +102,11 @@ static void lose(void *block) {
 }
 
 void *__wrap_malloc(size_t n) {
-  return fails() ? NULL : gained(__real_malloc(n));
+  return fails(&ours) ? NULL : gained(__real_malloc(n));
 }
 
 void *__wrap_calloc(size_t of, size_t n) {
-  return fails() ? NULL : gained(__real_calloc(of, n));
+  return fails(&ours) ? NULL : gained(__real_calloc(of, n));
 }
 
 static void *resize(void *block, size_t n) {
@@ -89,7 +119,7 @@ static void *resize(void *block, size_t n) {
 }
 
 void *__wrap_realloc(void *block, size_t n) {
-  return fails() ? NULL : resize(block, n);
+  return fails(&ours) ? NULL : resize(block, n);
 }
 
 void __wrap_free(void *block) {
@@ -117,5 +147,42 @@ void *memory_lua(void *context, void *block, size_t before, size_t n) {
     return NULL;
   }
   if (block && n <= before) return resize(block, n);
-  return fails() ? NULL : resize(block, n);
+  return fails(&ours) ? NULL : resize(block, n);
+}
+
+/* --- OpenSSL's --- */
+
+static void *openssl_malloc(size_t n, const char *file, int line) {
+  (void)file;
+  (void)line;
+  return fails(&openssl) ? NULL : __real_malloc(n);
+}
+
+static void *openssl_realloc(void *block, size_t n, const char *file, int line) {
+  (void)file;
+  (void)line;
+  return fails(&openssl) ? NULL : __real_realloc(block, n);
+}
+
+static void openssl_free(void *block, const char *file, int line) {
+  (void)file;
+  (void)line;
+  __real_free(block);
+}
+
+int memory_take_openssl(void) {
+  return CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);
+}
+
+long memory_openssl_count(void) {
+  return openssl.count;
+}
+
+long memory_openssl_failed(void) {
+  return openssl.failed;
+}
+
+void memory_openssl_fail(long skip, long times) {
+  openssl.skip = skip;
+  openssl.times = times;
 }

@@ -17,11 +17,25 @@ long memory_count(void);
 void memory_fail(long skip, long times);
 /* How many have failed since memory_begin. */
 long memory_failed(void);
+/* While it is above 0 nothing is counted and nothing fails: for what stands for somebody else. */
+void memory_rest(int more);
 /* What is held now: all blocks of the library, and of the states that use memory_lua. */
 long memory_blocks(void);
 size_t memory_bytes(void);
 
 /* A lua_Alloc. Making a block smaller never fails. */
 void *memory_lua(void *context, void *block, size_t before, size_t n);
+
+/*
+** OpenSSL's own allocations are a row of their own, once this was called before its first. 0: too late.
+** memory_begin begins it anew, too.
+*/
+int memory_take_openssl(void);
+long memory_openssl_count(void);
+long memory_openssl_failed(void);
+void memory_openssl_fail(long skip, long times);
+
+/* Each allocation that fails prints the calls above it on stderr. */
+void memory_trace(int on);
 
 #endif
