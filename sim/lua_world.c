@@ -523,7 +523,10 @@ static int served_gc(lua_State *L) {
   served *s = luaL_checkudata(L, 1, "world.Served");
   if (s->to) fclose(s->to);
   if (s->from) fclose(s->from);
-  if (s->child > 0) wait_for(s->child);
+  if (s->child > 0) { /* a later one has the pipe, too, so its end would not be seen */
+    kill(s->child, SIGKILL);
+    wait_for(s->child);
+  }
   memset(s, 0, sizeof *s);
   return 0;
 }

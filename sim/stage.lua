@@ -4,7 +4,8 @@
 -- are. Without COMMAND the commands come from world.branch. They are:
 --
 --   none                     all goes well: the scenario says whether it saw what it should; and how much it called
---   alloc N once|on|ever     the nth allocation fails; all from there on; these and all until the state is closed
+--   alloc N once|twice|on|ever  the nth allocation fails; and the next, too, since Lua collects garbage and tries again;
+--                            all from there on; these and all until the state is closed
 --   crypto N once            the nth of OpenSSL's own
 --   call NAME N ERRNO        the nth call of the system's NAME fails; ERRNO 0: it does one byte only
 --
@@ -24,7 +25,7 @@ local stage = { directory = directory, world = world }
 local lunawire     -- once it is loaded
 local starving     -- a fault of memory goes on
 local problems = {}
-local clients, servers, tasks, peers = {}, {}, {}, {}
+local clients, servers, tasks, peers, handles = {}, {}, {}, {}, {}
 
 -- What is the stage's own neither counts nor fails.
 local function spared(fn, ...)
@@ -323,6 +324,13 @@ function stage.go(fn, ...)
   return task
 end
 
+--- A timer or a watch that the scenario may not come to close.
+function stage.own(handle)
+  world.spare(true)
+  handles[#handles + 1] = handle
+  world.spare(false)
+end
+
 --- True when all sockets that are tracked have told their close.
 function stage.allClosed()
   for _, record in ipairs(clients) do
@@ -402,12 +410,19 @@ local function judge()
   for _, record in ipairs(servers) do
     if record.tracked and record.closes ~= 1 then problem("%s told %d closes", nameOf(record), record.closes) end
   end
-  for _, task in ipairs(tasks) do
-    if task.status == "waiting" or task.status == "running" then problem("a task is %s for ever", task.status) end
+end
+
+-- Without any memory the call that would tell a task of what it waits for cannot be made, and nobody makes it later:
+-- the error is raised, and that is all.
+local function judgeTasks(command)
+  if command:find " on$" then return end
+  for i, task in ipairs(tasks) do
+    if task.status == "waiting" or task.status == "running" then problem("task %d is %s for ever", i, task.status) end
   end
 end
 
-local function finish()
+local function finish(command)
+  for _, handle in ipairs(handles) do handle:close() end
   stage.try(check)
   stage.try(closeAll)
   stage.wait(allOver, 60000)
@@ -416,6 +431,7 @@ local function finish()
   judge()
   local fine, over = stage.try(lunawire.run, 60000)
   if fine and not over then problem "something keeps run from its end" end
+  judgeTasks(command)
 end
 
 -- The play -----------------------------------------------------------------------------------------------------------
@@ -436,8 +452,9 @@ end
 local function hurt(command)
   local kind, what, n, more = command:match "^(%l+) ?(%g*) ?(%g*) ?(%g*)"
   if kind == "alloc" then
-    starving = n ~= "once"
-    world.starve(tonumber(what) - 1, n == "once" and 1 or -1)
+    local times = ({ once = 1, twice = 2 })[n]
+    starving = not times
+    world.starve(tonumber(what) - 1, times or -1)
     return n ~= "ever" and function() world.starve(0, 0) end or nil
   elseif kind == "crypto" then
     world.starveOpenssl(tonumber(what) - 1, 1)
@@ -466,7 +483,7 @@ local function play(scenario, command)
     stage.caught(err)
     if command == "none" and isSensible(err) then problem("raised: %s", tostring(err)) end
   end
-  if lift and not scenario.leaves and lunawire then finish() end
+  if lift and not scenario.leaves and lunawire then finish(command) end
   return spared(report, command, told)
 end
 

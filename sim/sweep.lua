@@ -8,7 +8,7 @@
 --   lua5.4 sim/sweep.lua wss alloc 123 once                one point of it, as a failure says; `trace alloc 123 once`
 --                                                          also tells where memory was missing
 --   --sample=N     only each Nth point      --part=1/2     the first half of the points, for two processes
---   --kinds=alloc,crypto,call               --modes=once,on,ever
+--   --kinds=alloc,crypto,call               --modes=once,twice,on,ever
 --   --known=N      a scenario's failures are printed up to so many (5)
 --
 -- Judged are: a crash; a hang, of time or turns; a leak of memory, of descriptors, of a call that names none; an error
@@ -24,7 +24,7 @@ local world = assert(package.loadlib(core, "luaopen_world"))()
 local sweep = {}
 
 local KINDS = { alloc = true, crypto = true, call = true }
-local MODES = { "once", "on", "ever" }
+local MODES = { "once", "twice", "on", "ever" }
 
 --- One run: nil if all was as it should be, else what was not; and whether the fault has struck.
 local function attempt(served, command)
@@ -82,7 +82,8 @@ local function points(scenario, counts, options)
   end
   local chosen = {}
   for i, point in ipairs(list) do
-    if (i - 1 + #scenario) % options.sample == 0 and i % options.parts == options.part % options.parts then chosen[#chosen + 1] = point end
+    local sampled = (i - 1 + #scenario) % options.sample == 0
+    if sampled and i % options.parts == options.part % options.parts then chosen[#chosen + 1] = point end
   end
   return chosen
 end
@@ -127,8 +128,10 @@ end
 
 --- Certificates and a file, made once.
 function sweep.prepare()
+  local path, cpath = package.path, package.cpath
   local helper = require "spec.helper"
   local certs = require("spec.pki").new()
+  package.path, package.cpath = path, cpath -- the helper's lead to the library without a world
   for file, kind in pairs { ["good.pem"] = "good", ["client.pem"] = "client", ["root.crt"] = "root" } do
     local made = kind == "root" and certs:single(kind) or certs:cert(kind)
     if made ~= certs.directory .. "/" .. file then helper.write(certs.directory .. "/" .. file, helper.read(made)) end
