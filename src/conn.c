@@ -929,7 +929,7 @@ int lw_conn_next(lw_conn *c, lw_conn_event *event) {
   if (c->opened) {
     c->opened = 0;
     drop_upgrade(c);
-    enter(c, LW_CONN_OPEN);
+    if (c->state < LW_CONN_OPEN) enter(c, LW_CONN_OPEN); /* else it is told again */
     c->was_open = 1;
     event->kind = LW_CONN_OPENED;
     return 1;
@@ -937,6 +937,22 @@ int lw_conn_next(lw_conn *c, lw_conn_event *event) {
   if (next_open(c, event)) return 1;
   if (c->state == LW_CONN_LINGERING) drain(c);
   return c->ended ? end_event(c, event) : 0;
+}
+
+void lw_conn_untell(lw_conn *c, lw_conn_event_kind kind) {
+  switch (kind) {
+    case LW_CONN_REQUEST: c->asked = c->state == LW_CONN_ASKED; break;
+    case LW_CONN_OPENED:
+      c->opened = c->state != LW_CONN_CLOSED;
+      c->was_open = 0;
+      break;
+    case LW_CONN_DRAIN: c->want_drain = 1; break;
+    case LW_CONN_FAILED: c->failed = 1; break;
+    case LW_CONN_ENDED: c->ended = 1; break;
+    case LW_CONN_MESSAGE: finish(c, LW_ERR_MEMORY); break;
+    case LW_CONN_PING:
+    case LW_CONN_PONG: break;
+  }
 }
 
 /* 1 when lw_conn_next has something without anything new from outside. */

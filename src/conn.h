@@ -151,6 +151,11 @@ unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]);
 void lw_conn_ready(lw_conn *c, unsigned why);
 /* 1 with the next event, or 0. */
 int lw_conn_next(lw_conn *c, lw_conn_event *event);
+/*
+** The event just taken could not be told, for want of memory: the next turn has it again. A
+** message is not kept, so the connection ends; a ping or pong is nothing to anybody.
+*/
+void lw_conn_untell(lw_conn *c, lw_conn_event_kind kind);
 /* Done with it for now: sends what is queued, keeps what was not taken, waits for what comes next. */
 void lw_conn_rest(lw_conn *c);
 

@@ -28,11 +28,13 @@ typedef struct lw_host {
   int slots;       /* places there are */
   int waiting;     /* timers, watches and servers that keep `run` from ending */
   int dispatching; /* a handler is running */
+  unsigned rounds; /* how often handlers began to run: once a turn, and again after each error */
   int stopping;    /* `run` was asked to return */
   int reported;    /* onerror knows the error on its way out, or there is none */
   int warned_insecure; /* of tls.verify = false */
   int traced;      /* an error goes on its way again: its traceback is known */
   unsigned failures; /* of listeners, counted */
+  int told;        /* somebody was called for the event at hand */
 } lw_host;
 
 /* The host's user values. */

@@ -234,7 +234,7 @@ static void remove_entry(lua_State *L, int list, int i) {
 }
 
 static void append_entry(lua_State *L, int list, int function, int once, int capture) {
-  lua_createtable(L, 3, 0);
+  lua_createtable(L, ENTRY_REMOVED, 0); /* to be marked as removed takes no memory */
   if (function) lua_pushvalue(L, function);
   else lua_pushboolean(L, 0);
   lua_rawseti(L, -2, ENTRY_FUNCTION);
@@ -538,17 +538,11 @@ static int begin_calls(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
-/* An event on its way through its callees. */
-typedef struct occasion {
-  int event, source; /* their places on the stack; whose errors they are, for onerror */
-  int calls;         /* where begin_calls has put what it pushed */
-  int called, failed;
-} occasion;
-
 /* Calls the function on top. An error that nobody takes is the occasion's first, or only warned of. */
-static void call_one(lua_State *L, occasion *o) {
+static void call_one(lua_State *L, lw_delivery *o) {
   lua_pushvalue(L, o->event);
   o->called++;
+  lw_host_of(L)->told = 1;
   if (lua_pcall(L, 1, 0, o->calls) == LUA_OK) return;
   lw_host_of(L)->failures++;
   if (lw_event_report(L, o->source)) return;
@@ -557,7 +551,7 @@ static void call_one(lua_State *L, occasion *o) {
   o->failed = 1;
 }
 
-static int is_stopped(lua_State *L, const occasion *o) {
+static int is_stopped(lua_State *L, const lw_delivery *o) {
   int stopped;
   lua_pushvalue(L, o->event);
   stopped = lw_event_is_stopped(L);
@@ -565,22 +559,30 @@ static int is_stopped(lua_State *L, const occasion *o) {
   return stopped;
 }
 
-/* Each listener of the list on top runs, whatever the others do, until one stops the event. Pops the list. */
-static void call_all(lua_State *L, int target, lw_event_type type, occasion *o) {
-  int list = lua_gettop(L), copy = snapshot(L, list), count = (int)lua_rawlen(L, copy);
+/* Pushes the list of a target's listeners, if it has one, and the copy to walk. */
+static void prepare_list(lua_State *L, int target, lw_event_type type, lw_delivery *o) {
+  lw_target *t = lua_touserdata(L, target);
+  o->list = o->copy = 0;
+  if (!t->listeners || !push_list(L, target, type)) return;
+  o->list = lua_gettop(L);
+  o->copy = snapshot(L, o->list);
+}
+
+/* Each listener of the list runs, whatever the others do, until one stops the event. Pops the list. */
+static void call_all(lua_State *L, int target, lw_event_type type, lw_delivery *o) {
+  int count = (int)lua_rawlen(L, o->copy);
   for (int i = 1; i <= count; i++) {
-    lua_rawgeti(L, copy, i);
-    if (!push_callee(L, target, type, list)) continue;
+    lua_rawgeti(L, o->copy, i);
+    if (!push_callee(L, target, type, o->list)) continue;
     call_one(L, o);
     if (is_stopped(L, o)) break;
   }
-  lua_settop(L, list - 1);
+  lua_settop(L, o->list - 1);
 }
 
 /* Everybody on a target, protected. */
-static void call_target(lua_State *L, int target, lw_event_type type, occasion *o) {
-  lw_target *t = lua_touserdata(L, target);
-  if (t->listeners && push_list(L, target, type)) {
+static void call_target(lua_State *L, int target, lw_event_type type, lw_delivery *o) {
+  if (o->list) {
     call_all(L, target, type, o);
     return;
   }
@@ -590,7 +592,7 @@ static void call_target(lua_State *L, int target, lw_event_type type, occasion *
 }
 
 /* The occasion is over: pops all from the event on, or raises the first error. */
-static int end_calls(lua_State *L, const occasion *o) {
+static int end_calls(lua_State *L, const lw_delivery *o) {
   if (o->failed) {
     lw_host_of(L)->reported = 1;
     lua_settop(L, o->calls + 1);
@@ -601,19 +603,35 @@ static int end_calls(lua_State *L, const occasion *o) {
 }
 
 int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type) {
-  occasion o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)};
+  lw_delivery o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)};
+  prepare_list(L, target, type, &o);
   call_target(L, target, type, &o);
-  if (!is_stopped(L, &o)) call_target(L, below, below_type, &o);
+  if (!is_stopped(L, &o)) {
+    prepare_list(L, below, below_type, &o);
+    call_target(L, below, below_type, &o);
+  }
   return end_calls(L, &o);
 }
 
-int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
+void lw_target_prepare(lua_State *L, int target, lw_event_type type, lw_delivery *delivery) {
   lw_target *t = lua_touserdata(L, target);
-  int event = lua_gettop(L);
-  if (t->listeners && lw_target_wants(L, target, type)) {
-    occasion o = {.event = event, .source = target, .calls = begin_calls(L)};
-    call_target(L, target, type, &o);
-    return end_calls(L, &o);
+  *delivery = (lw_delivery){.event = lua_gettop(L), .source = target};
+  if (!t->listeners || !lw_target_wants(L, target, type)) return;
+  delivery->calls = begin_calls(L);
+  prepare_list(L, target, type, delivery);
+}
+
+int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
+  lw_delivery delivery;
+  lw_target_prepare(L, target, type, &delivery);
+  return lw_target_call(L, target, type, &delivery);
+}
+
+int lw_target_call(lua_State *L, int target, lw_event_type type, lw_delivery *delivery) {
+  int event = delivery->event;
+  if (delivery->calls) {
+    call_target(L, target, type, delivery);
+    return end_calls(L, delivery);
   }
   lw_target_get(L, target, type);
   if (lua_isnil(L, -1)) {
@@ -621,6 +639,7 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
     return 0;
   }
   lua_insert(L, event);
+  lw_host_of(L)->told = 1;
   lua_call(L, 1, 0);
   return 1;
 }

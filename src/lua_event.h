@@ -74,6 +74,19 @@ int lw_target_handles(lua_State *L, int target, lw_event_type type);
 int lw_target_deliver(lua_State *L, int target, lw_event_type type);
 
 /*
+** The same in two steps: all that may fail for want of memory, and the calls. What is prepared
+** stands on the stack above the event. In between the stack must stay as it is.
+*/
+typedef struct lw_delivery {
+  int event, source; /* their places on the stack; whose errors they are, for onerror */
+  int calls;         /* where the calls' message handler is; 0: a lone handler needs none */
+  int list, copy;    /* of the listeners, and the copy to walk; 0: there is only a handler */
+  int called, failed;
+} lw_delivery;
+void lw_target_prepare(lua_State *L, int target, lw_event_type type, lw_delivery *delivery);
+int lw_target_call(lua_State *L, int target, lw_event_type type, lw_delivery *delivery);
+
+/*
 ** The same for an event that passes through: the listeners of `target`, then, unless one of
 ** them stops it, whoever waits at `below`. Each runs, for `target` as an error's source; the
 ** first error that nobody took is raised.

@@ -135,9 +135,11 @@ static int report(lua_State *L) {
   return 2;
 }
 
-/* inHandler(): is a handler running, so that the loop cannot be turned? */
+/* inHandler(): is a handler running, so that the loop cannot be turned? false, or a number: another after each error. */
 static int in_handler(lua_State *L) {
-  lua_pushboolean(L, lw_host_of(L)->dispatching);
+  const lw_host *host = lw_host_of(L);
+  if (host->dispatching) lua_pushinteger(L, (lua_Integer)host->rounds);
+  else lua_pushboolean(L, 0);
   return 1;
 }
 

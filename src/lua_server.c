@@ -21,12 +21,13 @@
 typedef struct server_box {
   lw_target target;
   lw_server *server; /* NULL once its close was delivered */
-  int port;          /* stays when the server is gone; 0 for a Unix socket */
+  lw_address address; /* stays when the server is gone */
+  int secure;         /* the same */
   int waiting;       /* it keeps `run` from ending */
   int choosing;      /* `protocols` is a function */
 } server_box;
 
-enum { URL = LW_TARGET_VALUES + 1, CHOOSER, TLS, VALUES = TLS };
+enum { CHOOSER = LW_TARGET_VALUES + 1, TLS, VALUES = TLS };
 
 enum { GET_PORT = 1, GET_URL, GET_HANDLER = 100 };
 
@@ -140,15 +141,21 @@ static void read_heartbeat(lua_State *L, server_options *options) {
   lua_pop(L, 1);
 }
 
-/* Port and url, ws://host:port/ or wss://…, of what it listens on. */
-static void set_place(lua_State *L, int box, server_box *s) {
+/* Pushes ws://host:port/ or wss://…, of what it listens on; "" before it does. */
+static void push_url(lua_State *L, const server_box *s) {
   char address[LW_ADDRESS_TEXT];
-  const char *scheme = lw_server_has_tls(s->server) ? "wss" : "ws";
-  int port = s->port = lw_address_text(lw_server_address(s->server), address);
-  if (lw_server_address(s->server)->any.sa_family == AF_UNIX) lua_pushfstring(L, "%s+unix:%s", scheme, address);
+  const char *scheme = s->secure ? "wss" : "ws";
+  int port = lw_address_text(&s->address, address);
+  if (s->address.any.sa_family == AF_UNSPEC) lua_pushliteral(L, "");
+  else if (s->address.any.sa_family == AF_UNIX) lua_pushfstring(L, "%s+unix:%s", scheme, address);
   else if (strchr(address, ':')) lua_pushfstring(L, "%s://[%s]:%d/", scheme, address, port);
   else lua_pushfstring(L, "%s://%s:%d/", scheme, address, port);
-  lua_setiuservalue(L, box, URL);
+}
+
+/* 0 for a Unix socket. */
+static int port_of(const server_box *s) {
+  char address[LW_ADDRESS_TEXT];
+  return lw_address_text(&s->address, address);
 }
 
 /* What was to be listened on, for the message when that fails; pushed. */
@@ -234,14 +241,16 @@ static int server_new(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 3, TLS);
   options.tls = lw_check_server_tls(L, lua_gettop(L), CLASS ": tls");
+  lw_box_live(L, &s->target.box, 3); /* first: nothing may raise once it listens */
   s->server = lw_server_new(&host->hub, &options, LW_KIND_SERVER, LW_KIND_SOCKET, s, &err);
   if (!s->server) {
+    lw_box_die(L, &s->target.box);
     lw_raise_err(L, push_place(L, &options.listen), err);
   }
   host->waiting++;
   s->waiting = 1;
-  set_place(L, 3, s);
-  lw_box_live(L, &s->target.box, 3);
+  s->address = *lw_server_address(s->server);
+  s->secure = lw_server_has_tls(s->server);
   lua_settop(L, 3);
   return 1;
 }
@@ -264,8 +273,8 @@ static int server_gc(lua_State *L) {
 /* ----------------------------------------------------------------- members */
 
 static int get_member(lua_State *L, const server_box *s, int member) {
-  if (member == GET_URL) lua_getiuservalue(L, 1, URL);
-  else if (member == GET_PORT) lua_pushinteger(L, s->port);
+  if (member == GET_URL) push_url(L, s);
+  else if (member == GET_PORT) lua_pushinteger(L, port_of(s));
   else lw_target_get(L, 1, (lw_event_type)(member - GET_HANDLER));
   return 1;
 }
@@ -304,9 +313,8 @@ static int server_len(lua_State *L) {
 
 static int server_tostring(lua_State *L) {
   server_box *s = check_server(L);
-  lua_getiuservalue(L, 1, URL);
-  lua_pushfstring(L, CLASS " (%s): %s", s->server ? "listening" : "closed",
-                  lua_isstring(L, -1) ? lua_tostring(L, -1) : "");
+  push_url(L, s);
+  lua_pushfstring(L, CLASS " (%s): %s", s->server ? "listening" : "closed", lua_tostring(L, -1));
   return 1;
 }
 
@@ -477,6 +485,7 @@ static void choose(lua_State *L, const answer *a) {
     lua_rawseti(L, -2, (int)i + 1);
   }
   lua_getiuservalue(L, 3, LW_GUEST_REQUEST);
+  lw_host_of(L)->told = 1;
   lua_call(L, 2, 1);
 }
 
@@ -528,25 +537,31 @@ static int deliver_request(lua_State *L, lw_conn *conn) {
   return a.called;
 }
 
-/* The guest has become a socket. */
+/* The guest has become a socket; or, should there be no memory for that and its event, stays a guest. */
 static int deliver_connection(lua_State *L, lw_conn *conn) {
   server_box *s = lw_server_owner(lw_conn_seat(conn)->server);
   const lw_guest *g = lw_conn_owner(conn);
-  int top = lua_gettop(L), called = 0;
+  lw_lua_socket *socket;
+  lw_delivery delivery;
+  int top = lua_gettop(L), called = 0, wanted;
   lw_box_push(L, &s->target.box); /* top + 1 */
   if (g) lw_box_push(L, &g->box);
   else lua_pushnil(L);
-  lw_guest_drop(L, conn);
-  lw_socket_push(L, conn, top + 1); /* top + 3 */
-  if (lw_target_wants(L, top + 1, LW_ON_CONNECTION)) {
+  socket = lw_socket_push(L, top + 1); /* top + 3 */
+  wanted = lw_target_wants(L, top + 1, LW_ON_CONNECTION);
+  if (wanted) {
     lw_event_push(L, LW_ON_CONNECTION, 0, top + 1, 2);
     lua_pushvalue(L, top + 3);
     lua_setfield(L, -2, "socket");
     if (!lua_isnil(L, top + 2)) lua_getiuservalue(L, top + 2, LW_GUEST_REQUEST);
     else lua_pushnil(L);
     lua_setfield(L, -2, "request");
-    called = lw_target_deliver(L, top + 1, LW_ON_CONNECTION);
   }
+  if (wanted) lw_target_prepare(L, top + 1, LW_ON_CONNECTION, &delivery);
+  lw_box_live(L, &socket->target.box, top + 3);
+  lw_guest_drop(L, conn); /* from here on nothing raises before the handler */
+  lw_socket_take(socket, conn);
+  if (wanted) called = lw_target_call(L, top + 1, LW_ON_CONNECTION, &delivery);
   lua_settop(L, top);
   return called;
 }
@@ -586,17 +601,16 @@ void lw_lua_server_forget(lua_State *L, lw_conn *conn) {
   lw_conn_free(conn);
 }
 
-int lw_lua_server_deliver(lua_State *L, lw_server *server, const lw_server_event *event) {
+int lw_lua_server_deliver(lua_State *L, lw_server *server, const lw_server_event *event, lw_box **dead) {
   server_box *s = lw_server_owner(server);
-  int closed = event->kind == LW_SERVER_CLOSED, called = 0;
+  int closed = event->kind == LW_SERVER_CLOSED, called = 0, wanted;
   lw_event_type type = closed ? LW_ON_CLOSE : LW_ON_ERROR;
+  lw_delivery delivery;
+  int box = lua_gettop(L) + 1;
   lw_box_push(L, &s->target.box);
-  if (closed) {
-    stop_waiting(s);
-    lw_server_free(server);
-    s->server = NULL;
-  }
-  if (lw_target_wants(L, -1, type)) {
+  if (closed) lw_server_retell(server); /* unless it is gone by then */
+  wanted = lw_target_wants(L, -1, type);
+  if (wanted) {
     lw_event_push(L, type, 0, -1, 2);
     if (!closed) {
       lua_pushfstring(L, "accept: %s", lw_strerror(event->error));
@@ -604,9 +618,16 @@ int lw_lua_server_deliver(lua_State *L, lw_server *server, const lw_server_event
       lua_pushliteral(L, "system");
       lua_setfield(L, -2, "code");
     }
-    called = lw_target_deliver(L, lua_gettop(L) - 1, type);
+    lw_target_prepare(L, box, type, &delivery);
   }
-  lua_pop(L, 1);
+  if (closed) {
+    stop_waiting(s);
+    lw_server_free(server);
+    s->server = NULL;
+    *dead = &s->target.box;
+  }
+  if (wanted) called = lw_target_call(L, box, type, &delivery);
+  lua_settop(L, box - 1);
   return called;
 }
 

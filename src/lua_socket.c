@@ -96,7 +96,7 @@ static int socket_new(lua_State *L) {
   return 1;
 }
 
-lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server) {
+lw_lua_socket *lw_socket_push(lua_State *L, int server) {
   socket_box *s;
   server = lua_absindex(L, server);
   s = lua_newuserdatauv(L, sizeof *s, LW_SOCKET_VALUES);
@@ -105,12 +105,14 @@ lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server) {
   lua_setmetatable(L, -2);
   lua_pushvalue(L, server);
   lua_setiuservalue(L, -2, LW_SOCKET_SERVER);
-  lw_box_live(L, &s->socket.target.box, -1);
   s->socket.server_side = 1;
   s->opened = 1;
-  s->socket.conn = conn;
-  lw_conn_set_owner(conn, s);
   return &s->socket;
+}
+
+void lw_socket_take(lw_lua_socket *socket, lw_conn *conn) {
+  socket->conn = conn;
+  lw_conn_set_owner(conn, socket);
 }
 
 /* Collected, or the state is closing: the loop ends the connection. Where there is none, or it is a parent's, that is all. */
@@ -672,9 +674,11 @@ static int go_elsewhere(socket_box *s, lw_conn *conn, const lw_conn_event *event
   if (!s->socket.follows || event->kind != LW_CONN_FAILED || event->error != LW_ERR_STATUS) return 0;
   if (!head || !lw_redirect_is(head)) return 0;
   s->unfollowed = lw_trip_follow(s->trip, head);
-  if (s->unfollowed < 0) return 0;
-  s->moved = 1;
-  s->unfollowed = change_conn(s, conn);
+  if (s->unfollowed == 0) {
+    s->moved = 1;
+    s->unfollowed = change_conn(s, conn);
+  }
+  if (s->unfollowed < 0) s->socket.follows = 0;
   return s->unfollowed == 0;
 }
 

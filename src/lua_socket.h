@@ -38,17 +38,16 @@ enum {
 
 /* Adds the class WebSocket to the table on top. */
 void lw_socket_open(lua_State *L);
-/*
-** Pushes a new server-side socket over an open connection, whose owner it becomes; the
-** server's box is at `server`. Raises when there is no memory (then the connection has no owner).
-*/
-lw_lua_socket *lw_socket_push(lua_State *L, lw_conn *conn, int server);
+/* Pushes a new server-side socket, without a connection; the server's box is at `server`. May raise. */
+lw_lua_socket *lw_socket_push(lua_State *L, int server);
+/* It becomes the owner of an open connection that has none; it must be among the living. */
+void lw_socket_take(lw_lua_socket *socket, lw_conn *conn);
 /* The socket at `index`, from a function of another class; NULL if it is none. */
 lw_lua_socket *lw_socket_test(lua_State *L, int index);
 
 /*
-** One event of a connection for its owner: delivers it. Raises what handlers raise. When
-** the event was the last one, the caller must say lw_socket_end afterwards, raised or not.
+** One event of a connection for its owner: delivers it. Raises what handlers raise, and for want
+** of memory (then host->told is 0). When the last one was told, the caller must say lw_socket_end.
 ** Returns how many handlers were called.
 */
 int lw_socket_deliver(lua_State *L, lw_conn *conn, const lw_conn_event *event);

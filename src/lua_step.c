@@ -35,6 +35,8 @@ typedef struct turn {
   int ended;       /* its last event has been handed out */
   int messages;    /* of it so far */
   size_t bytes;
+  int untold;      /* the event at hand is not delivered yet */
+  lw_conn_event_kind kind; /* of it */
   const lw_box *source; /* whose handler runs, for onerror; NULL: nobody's */
   lw_box *dead;         /* of a server that has closed: alive until its last handler has run */
 } turn;
@@ -52,7 +54,7 @@ static void leave_conn(lua_State *L, turn *t) {
     else lw_socket_end(L, c);
     return;
   }
-  if (!lw_conn_owner(c) && lw_conn_where(c) == LW_CONN_OPEN) lw_conn_orphan(c); /* no memory for its socket */
+  if (!lw_conn_owner(c) && lw_conn_where(c) == LW_CONN_OPEN && !lw_conn_is_guest(c)) lw_conn_orphan(c); /* its server is gone */
   lw_conn_rest(c);
 }
 
@@ -85,8 +87,12 @@ static void serve_event(lua_State *L, turn *t, const lw_conn_event *event, int g
   t->bytes += event->n;
   t->ended = event->kind == LW_CONN_ENDED;
   t->source = source_of(c, guest);
+  t->kind = event->kind;
+  t->untold = 1;
+  t->host->told = 0;
   if (guest) t->handled += lw_lua_server_guest(L, c, event);
   else t->handled += lw_socket_deliver(L, c, event);
+  t->untold = 0;
 }
 
 /* The connection's events, one after the other. */
@@ -111,8 +117,7 @@ static void serve_server(lua_State *L, turn *t, lw_server *server, unsigned why)
   lw_server_ready(server, why);
   t->source = lw_server_owner(server);
   while (lw_server_next(server, &event)) {
-    if (event.kind == LW_SERVER_CLOSED) t->dead = lw_server_owner(server);
-    t->handled += lw_lua_server_deliver(L, server, &event);
+    t->handled += lw_lua_server_deliver(L, server, &event, &t->dead);
     if (event.kind == LW_SERVER_CLOSED || is_lost(t) || !t->source->slot) break; /* it is gone */
   }
 }
@@ -140,6 +145,7 @@ static void serve(lua_State *L, turn *t, const lw_ready *ready) {
 static int go_on(lua_State *L) {
   turn *t = lua_touserdata(L, 1);
   lw_ready ready;
+  t->host->rounds++;
   luaL_checkstack(L, 32, "turn");
   if (t->conn && !is_lost(t)) serve_conn(L, t);
   while (!is_lost(t) && !over_budget(t) && lw_loop_next(t->host->loop, &ready)) {
@@ -158,6 +164,16 @@ static int report(lua_State *L, const turn *t) {
     source = lua_gettop(L) - 1;
   }
   return lw_event_report(L, source);
+}
+
+/* There was an error before anybody was called, so for want of memory: the event comes again with the next turn. */
+static void take_back(lua_State *L, turn *t) {
+  if (!t->untold) return;
+  t->untold = 0;
+  if (!t->conn || is_lost(t) || t->host->told) return;
+  lw_conn_untell(t->conn, t->kind);
+  t->ended = 0;
+  leave_conn(L, t);
 }
 
 static void end_turn(lua_State *L, turn *t) {
@@ -211,6 +227,7 @@ static int step(lua_State *L) {
     lua_pushvalue(L, lua_upvalueindex(3));
     lua_pushlightuserdata(L, &t);
     if (lua_pcall(L, 1, 0, 1) == LUA_OK) break;
+    take_back(L, &t);
     if (!report(L, &t)) {
       end_turn(L, &t);
       return lua_error(L);

@@ -62,7 +62,6 @@ struct lw_server {
   unsigned timed : 1;     /* `timer` was set and has not fired yet */
   unsigned full : 1;      /* no descriptor was left; said once */
   unsigned closing : 1;
-  unsigned closed : 1;    /* LW_SERVER_CLOSED was taken */
 };
 
 /* The seat after this one (the ring's head: the first), or NULL. The heartbeat's mark is nobody's. */
@@ -370,14 +369,17 @@ int lw_server_next(lw_server *server, lw_server_event *event) {
     server->error = 0;
     return 1;
   }
-  if (server->closing && server->count == 0 && !server->closed) {
-    server->closed = 1;
+  if (server->closing && server->count == 0) {
     lw_timer_stop(&server->hub->loop->timers, &server->timer);
     event->kind = LW_SERVER_CLOSED;
     event->error = 0;
     return 1;
   }
   return 0;
+}
+
+void lw_server_retell(lw_server *server) {
+  lw_source_post(server->hub->loop, &server->source, LW_POSTED);
 }
 
 static int in_strings(const lw_strings *list, lw_slice what, int any_case) {

@@ -64,6 +64,8 @@ typedef struct lw_server_event {
 /* --- a turn, as with a connection --- */
 void lw_server_ready(lw_server *server, unsigned why);
 int lw_server_next(lw_server *server, lw_server_event *event);
+/* LW_SERVER_CLOSED is there again in the next turn, if the server is. */
+void lw_server_retell(lw_server *server);
 
 typedef enum lw_verdict {
   LW_VERDICT_REFUSED, /* it has been answered */
