@@ -76,9 +76,9 @@ local function beat(self)
     ws:ping()
   end
   world.flush()
-  self.beatAt = world.now()
-  self.askedAt = self.beatAt
-  self.deadline = world.setTimeout(judge, self.timeout, self)
+  local at = world.now()
+  self.deadline = world.setTimeout(judge, self.timeout, self) -- should this fail, the next beat does not wait for it
+  self.beatAt, self.askedAt = at, at
 end
 
 local function start(self)
@@ -97,8 +97,10 @@ function Heartbeat:stop()
     target.mistake("TypeError", "stop: a heartbeat expected, got " .. target.typename(self) .. target.colon(1))
   end
   rest(self)
-  for kind, listener in pairs(self.listeners) do self.ws:removeEventListener(kind, listener, true) end
-  self.listeners = {}
+  for kind, listener in pairs(self.listeners) do
+    self.ws:removeEventListener(kind, listener, true)
+    self.listeners[kind] = nil
+  end
 end
 Heartbeat.__close = Heartbeat.stop
 
@@ -121,6 +123,11 @@ local function listen(self)
     end
   end
   for kind, listener in pairs(self.listeners) do self.ws:addEventListener(kind, listener, true) end
+end
+
+local function begin(self)
+  listen(self)
+  if self.ws.readyState == OPEN then start(self) end
 end
 
 --- The options as they are meant; raises TypeError for those that are wrong.
@@ -150,8 +157,11 @@ function heartbeat.new(ws, options, world)
   self.ws, self.world, self.listeners = ws, world or core, {}
   setmetatable(self, Heartbeat)
   if ws.readyState == 3 then return self end
-  listen(self)
-  if ws.readyState == OPEN then start(self) end
+  local fine, problem = pcall(begin, self)
+  if not fine then -- no memory: there is none, instead of a part of one
+    self:stop()
+    error(problem, 0)
+  end
   return self
 end
 
