@@ -82,11 +82,13 @@ end
 
 -- The line -------------------------------------------------------------------------------------------------------
 
-local line, first, last = {}, 1, 0
+-- Its entries are chained, so that to stand in it takes no memory: who is settled must be resumed.
+local first, last
 
 -- Who resumes those in the line: nobody, somebody outside of any handler, or somebody in one. A task that was resumed
--- outside may turn the loop; then those who become ready in a handler are not left to who waits for that to end.
-local NOBODY, OUTSIDE, INSIDE = 0, 1, 2
+-- outside may turn the loop; then those who become ready in a handler are not left to who waits for that to end. A
+-- handler is a number, by which one is known that an error has thrown out of the line.
+local NOBODY, OUTSIDE = false, -1
 local drainer = NOBODY
 
 local drainLine
@@ -94,22 +96,40 @@ local settle -- (waiter, results…)
 local settleAll -- (list, results…)
 
 local function enqueue(entry)
-  line[last + 1] = entry
-  last = last + 1
+  if entry.queued then return end
+  if first then
+    last.after = entry
+    last = entry
+  else
+    last = entry
+    first = entry
+  end
+  entry.queued = true -- at the end: an error may strike at any place, and then it is done again
+end
+
+--- What a task has come to. A few values take no memory: who joins it must hear of its end.
+local function keep(self, ...)
+  local results, n = self.results, select("#", ...)
+  results[1], results[2], results[3] = ...
+  self.n = n
+  if n <= 3 then return end
+  for i = 4, n do results[i] = (select(i, ...)) end
 end
 
 local function finish(self, status, ...)
+  if not self.co then return end
   tasks[self.co] = nil
   self.co, self.status = nil, status
-  self.results, self.n = { ... }, select("#", ...)
+  keep(self, ...)
   settleAll(self.joiners)
 end
 
 --- A coroutine has failed; `self`: as a task.
 local function fail(self, problem, traceback)
   if self and isOwnAbort(self, problem) then return finish(self, "cancelled", problem) end
-  core.setTimeout(report, 0, self, problem, traceback) -- until then somebody may join
+  local fine, lack = pcall(core.setTimeout, report, 0, self, problem, traceback) -- until then somebody may join
   if self then finish(self, "failed", problem) end
+  if not fine then error(lack, 0) end
 end
 
 --- A coroutine has yielded, returned or failed. False: there was no place left on the C stack to resume it.
@@ -167,27 +187,32 @@ end
 -- there. Another look at him does nothing, once he knows.
 local function drainAll(here)
   drainer = here
-  while first <= last do
-    local entry = line[first]
-    if entry then advance(entry) end
-    if line[first] == entry then line[first], first = nil, first + 1 end
+  while first do
+    local entry = first
+    advance(entry)
+    if first == entry then
+      first = entry.after
+      entry.after, entry.queued = nil, false
+    end
   end
+  -- or the last would live on
+  first, last = nil, nil -- luacheck: ignore 331
 end
 
 --- Resumes who stands in the line, unless somebody is at it already.
 function drainLine()
-  local before, here = drainer, core.inHandler() and INSIDE or OUTSIDE
+  local before, here = drainer, core.inHandler() or OUTSIDE
   if before == here then return end
   local failed, problem, stuck = false, nil, nil
   repeat
     local fine, err = pcall(drainAll, here)
     if not fine then
-      if failed and line[first] == stuck then -- twice: the C stack is at its end
+      if failed and first == stuck then -- twice: the C stack is at its end
+        drainer = before
         core.setTimeout(drainLine, 0)
-        failed = false
-        break
+        return
       end
-      failed, problem, stuck = true, problem or err, line[first]
+      failed, problem, stuck = true, problem or err, first
     end
   until fine
   drainer = before
@@ -202,6 +227,7 @@ local Waiter = { __name = "lunawire.Waiter" }
 -- result that nobody is there to take (`giveBack`).
 local function newWaiter(kind, co, subject)
   return setmetatable({
+    false, false, false, -- their places: to be settled takes no memory
     kind = kind,
     co = co,           -- nil: the main chunk
     subject = subject, -- an inbox, a task …
@@ -211,6 +237,7 @@ local function newWaiter(kind, co, subject)
     problem = nil,     -- to be raised instead
     timer = nil,
     list = nil, before = nil, behind = nil, -- where it stands, between whom
+    queued = false, after = nil, -- in the line, before whom
   }, Waiter)
 end
 
@@ -403,11 +430,11 @@ function task.go(fn, ...)
     cancelled = nil,  -- the error to raise where it waits next
     depth = 0,
     traceback = nil,  -- of its error
-    results = nil, n = 0,
+    results = { false, false, false }, n = 0,
   }, Task)
   tasks[self.co] = self
   if depth() >= MOST_NESTED or not resume(self.co, self, fn, ...) then
-    local entry = { co = self.co, starts = self, n = select("#", ...) + 1, fn, ... }
+    local entry = { co = self.co, starts = self, queued = false, after = nil, n = select("#", ...) + 1, fn, ... }
     core.setTimeout(settle, 0, nil, entry)
   end
   return self
