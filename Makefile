@@ -26,6 +26,7 @@ SIM_OBJECTS = $(SIM:%.c=$(BUILD)/obj/%.o)
 CORE      = $(BUILD)/lunawire/core.so
 PROBE_SO  = $(if $(PROBE),$(BUILD)/lunawire/probe.so)
 SIM_CORE  = $(BUILD)/sim/lunawire/core.so
+SIM_HERE  = $(if $(filter Linux,$(shell uname -s)),sim)
 
 # --- what the compiler is told ------------------------------------------------------------
 
@@ -60,7 +61,7 @@ MAKE_QUIETLY = $(MAKE) --no-print-directory
 
 # --- building -------------------------------------------------------------------------------
 
-.PHONY: all core probe sim
+.PHONY: all core probe $(SIM_HERE)
 all: core                ## build build/lunawire/core.so (V=1 shows the commands)
 core: $(CORE)
 	@:
@@ -155,7 +156,7 @@ torture: ready-test      ## what takes minutes: faults and kills by the hundred 
 
 ready-test:
 	@$(INSTALL) build chat test
-	@$(MAKE_QUIETLY) core probe sim packages
+	@$(MAKE_QUIETLY) core probe $(SIM_HERE) packages
 
 packages: $(PACKAGES)
 	@:
@@ -234,13 +235,13 @@ check: ready-check       ## the longer set: each of the check-... below, one aft
 
 ready-check:
 	@$(INSTALL) build chat test check
-	@$(MAKE_QUIETLY) core probe sim packages
+	@$(MAKE_QUIETLY) core probe $(SIM_HERE) packages
 
 check-gcc:               ## gcc, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-gcc CC=gcc core probe sim
+	@$(MAKE_QUIETLY) BUILD=build-gcc CC=gcc core probe $(SIM_HERE)
 
 check-clang:             ## clang, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-clang CC=clang core probe sim
+	@$(MAKE_QUIETLY) BUILD=build-clang CC=clang core probe $(SIM_HERE)
 
 check-layers:            ## every #include against the table in docs/architecture.md
 	@$(LUA) tools/layers.lua
@@ -285,7 +286,7 @@ check-luas:              ## a smoke test under each other Lua that is installed 
 # preloaded: the tools around it, mktemp for one, leak.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 check-asan:              ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE_QUIETLY) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe sim
+	@$(MAKE_QUIETLY) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe $(SIM_HERE)
 	@RUN="env LD_PRELOAD=`gcc -print-file-name=libasan.so`" \
 		ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		LSAN_OPTIONS=suppressions='$(CURDIR)/spec/lsan.supp':print_suppressions=0 \
@@ -298,7 +299,7 @@ VALGRIND_SPECS = $(patsubst %,spec/%_spec.lua,buf http deflate upgrade session_c
 	websocket_proxy redirect websocket_close websocket_events server_sockets server_topics server_close lua_error lua_gc)
 VALGRIND = valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
 	--keep-debuginfo=yes
-check-valgrind: core probe sim ## the quick specs under valgrind
+check-valgrind: core probe $(SIM_HERE) ## the quick specs under valgrind
 	@RUN='$(VALGRIND)' $(call specs,$(BUILD),--exclude-tags=slow$(,)foreign $(or $(SPECS),$(VALGRIND_SPECS))) \
 		> $(BUILD)/valgrind.log 2>&1 || { cat $(BUILD)/valgrind.log; exit 1; }
 	@echo "under valgrind: `grep ' passed, ' $(BUILD)/valgrind.log | tail -n 1`"

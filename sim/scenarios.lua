@@ -9,9 +9,12 @@ local function scenario(name, run, more)
   more = more or {}
   more.run, more.name = run, name
   scenarios[name] = more
-  names[#names + 1] = name
+  if not more.hidden then names[#names + 1] = name end
 end
 scenarios[1] = names -- in order
+
+-- A scenario that is `frail` is over policy written in Lua which is not yet at its end of what a lack of memory may do:
+-- what stops halfway there is counted apart (sweep.lua), but for crashes and leaks.
 
 local KiB = 1024
 
@@ -496,7 +499,8 @@ end)
 scenario("wrong servers", function(S)
   local pages = {
     "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot here\n", "SSH-2.0-OpenSSH\r\n",
-    "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n", "", "HTTP/1.1 503 Soon\r\n\r\n" .. ("page"):rep(20000),
+    "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+    "", "HTTP/1.1 503 Soon\r\n\r\n" .. ("page"):rep(20000),
   }
   local ports = {}
   S.peer(function(peer)
@@ -942,7 +946,7 @@ end)
 scenario("inbox", function(S)
   local server = S.server {}
   server.onconnection = function(event)
-    for i = 1, 1500 do event.socket:send(tostring(i)) end
+    for i = 1, 20 do event.socket:send(i .. ("x"):rep(70 * KiB)) end -- more than an inbox holds
     event.socket:close(1000)
   end
   local ws = S.client(server.url)
@@ -950,13 +954,13 @@ scenario("inbox", function(S)
   S.go(function()
     for data in ws:messages() do
       count = count + 1
-      if tonumber(data) ~= count then S.expect(false, "in order") end
+      if tonumber(data:match "^%d+") ~= count then S.expect(false, "in order") end
       if count == 1 then S.lunawire.sleep(50) end
     end
     done = true
   end)
   S.wait(function() return done end, 5000)
-  S.expect(count == 1500, "all")
+  S.expect(count == 20, "all: " .. count)
 end)
 
 scenario("errors in handlers", function(S)
@@ -1007,6 +1011,7 @@ scenario("two servers", function(S)
     sockets[i], heard[i] = listener(S, server.url)
   end
   S.wait(function() return #one == 2 and #two == 2 end)
+  for _, ws in ipairs(sockets) do S.wait(opened(ws)) end
   for i, ws in ipairs(sockets) do if ws.readyState == 1 then ws:send(tostring(i)) end end
   for i, ws in ipairs(sockets) do await(S, ws, heard[i], 1) end
   for i = 1, 4 do S.expect(heard[i][1] == tostring(i), "its own echo") end
@@ -1019,7 +1024,7 @@ scenario("two servers", function(S)
 end)
 
 scenario("too many", function(S)
-  local server = S.server { maxConnections = 2 }
+  local server = S.server({ maxConnections = 2 }, { clear = true })
   local first, second = S.client(server.url), S.client(server.url)
   S.wait(function() return #server == 2 end)
   local _, _, record = listener(S, server.url)
@@ -1046,7 +1051,7 @@ scenario("no descriptor left", function(S)
   S.wait(nil, 250)
   S.expect(failed == "system", "told")
   S.world.law { limit = 0 }
-  S.wait(function() return #server == 3 end, 1000)
+  for i = 1, 3 do S.wait(opened(sockets[i]), 1000) end
   for i = 1, 3 do S.expect(sockets[i].readyState == 1, "in the end " .. i) end
   for i = 1, 3 do sockets[i]:close() end
   S.wait(S.allClosed)
@@ -1075,7 +1080,7 @@ scenario("reconnecting", function(S)
   S.expect(table.concat(heard, ",") == "queued,sent,while it is down" and opens == 3 and waits == 2, "it came back")
   ws:close(1000)
   S.wait(isClosed(ws), 5000)
-end)
+end, { frail = true })
 
 scenario("giving up", function(S)
   local asked = 0
@@ -1091,7 +1096,7 @@ scenario("giving up", function(S)
   other:close()
   S.wait(function() return gone.closes > 0 end, 500)
   S.expect(gone.closes == 1, "closed while it waits")
-end)
+end, { frail = true })
 
 scenario("reliable", function(S)
   local reliable = require "lunawire.reliable"
@@ -1117,7 +1122,7 @@ scenario("reliable", function(S)
   link:close()
   S.wait(function() return ended end, 1000)
   S.expect(ended == "closed", "the session's end")
-end)
+end, { frail = true })
 
 scenario("reliable and away", function(S)
   local reliable = require "lunawire.reliable"
@@ -1143,7 +1148,7 @@ scenario("reliable and away", function(S)
   S.wait(function() return two.readyState == 3 and one.readyState == 3 end, 1000)
   S.wait(nil, 50)
   S.expect(reasons[2] == "server" and not link.connected and not second.connected, "closed by the server")
-end)
+end, { frail = true })
 
 -- --- loading -------------------------------------------------------------------------------------------------------
 
@@ -1152,5 +1157,19 @@ scenario("load", function(S)
   S.expect(lunawire.WebSocket, "the module")
   require "lunawire.reliable"
 end, { loads = true })
+
+-- --- wrong on purpose: what the sweep must find ----------------------------------------------------------------------
+
+scenario("wrong", function(S)
+  local ws = S.client "ws://127.0.0.1:9/"
+  if not pcall(ws.addEventListener, ws, "ping", print) then error "some other error" end
+end, { hidden = true })
+
+scenario("wrong and silent", function(S)
+  local server = S.server {}
+  local _, record = S.client(server.url)
+  S.wait(nil, 10)
+  record.closes = record.closes + 1
+end, { hidden = true })
 
 return scenarios

@@ -224,7 +224,7 @@ function stage.wait(done, patience)
     spared(runPeers)
     if done and done() then return true end
     local now = world.now()
-    if now >= deadline then return false end
+    if deadline - now < 0.001 then return false end -- less than that is not time at all
     if now == last then still = still + 1 else still, last = 0, now end
     if still > TURNS then
       problem "turns without end"
@@ -382,13 +382,18 @@ local function check()
   for _, record in ipairs(list) do checkServer(record) end
 end
 
+local function closeClients()
+  for _, record in ipairs(clients) do
+    if record.object then record.object:close() end
+  end
+  stage.wait(stage.allClosed, 10000)
+end
+
 local function closeAll()
   for _, record in ipairs(servers) do
     if record.object and record.closes == 0 then record.object:close() end
   end
-  for _, record in ipairs(clients) do
-    if record.object then record.object:close() end
-  end
+  closeClients()
 end
 
 local function allOver()
@@ -422,7 +427,11 @@ local function judgeTasks(command)
 end
 
 local function finish(command)
+  world.law { limit = 0 }
   for _, handle in ipairs(handles) do handle:close() end
+  for _, record in ipairs(servers) do
+    if record.way.clear then stage.try(closeClients) end
+  end
   stage.try(check)
   stage.try(closeAll)
   stage.wait(allOver, 60000)
@@ -502,6 +511,10 @@ if not scenario.loads then
   stage.load()
   require "lunawire.reliable"
 end
+-- Lua makes its buffers' metatable with the first long string, and is left with half of it when memory ends there,
+-- for good. That is Lua's own.
+local _ = ("x"):rep(10000)
+
 if given == "" then given = world.branch() end
 if given:match "^trace " then
   world.trace(true)
