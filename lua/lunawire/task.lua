@@ -520,15 +520,9 @@ local function isFull(inbox) return inbox.count >= MOST_MESSAGES or inbox.bytes 
 local function deliver(inbox, data, kind, early)
   local waiter = inbox.receivers.first
   if waiter then return settle(waiter, data, kind) end
-  local place
-  if early then
-    inbox.first = inbox.first - 1
-    place = inbox.first
-  else
-    inbox.last = inbox.last + 1
-    place = inbox.last
-  end
-  inbox[place] = { data = data, kind = kind }
+  local place = early and inbox.first - 1 or inbox.last + 1
+  inbox[place] = { data = data, kind = kind } -- first: without memory nothing has changed
+  if early then inbox.first = place else inbox.last = place end
   inbox.count, inbox.bytes = inbox.count + 1, inbox.bytes + #data
   if isFull(inbox) and not inbox.held then hold(inbox, true) end
 end
