@@ -456,7 +456,12 @@ int lw_event_report(lua_State *L, int source) {
   lua_pushvalue(L, error);
   if (source) lua_pushvalue(L, source);
   else lua_pushnil(L);
-  lua_getiuservalue(L, LW_HOST, LW_HOST_TRACEBACK);
+  if (lua_getiuservalue(L, LW_HOST, LW_HOST_TRACEBACK) != LUA_TSTRING) { /* no memory for one */
+    lua_pop(L, 1);
+    lua_pushliteral(L, "");
+  }
+  lua_pushnil(L);
+  lua_setiuservalue(L, LW_HOST, LW_HOST_TRACEBACK); /* the next error may have none */
   if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
     lua_replace(L, error);
     lua_settop(L, error);
