@@ -61,7 +61,7 @@ MAKE_QUIETLY = $(MAKE) --no-print-directory
 
 # --- building -------------------------------------------------------------------------------
 
-.PHONY: all core probe $(SIM_HERE)
+.PHONY: all core probe sim
 all: core                ## build build/lunawire/core.so (V=1 shows the commands)
 core: $(CORE)
 	@:
