@@ -37,9 +37,9 @@ end
 
 --- No beat is awaiting its answer any more.
 local function settle(self)
-  self.beatAt = nil
   if self.deadline then self.world.clearTimeout(self.deadline) end
-  self.deadline = nil
+  self.deadline = false
+  self.beatAt = false
 end
 
 --- Was there a sign of life since the last beat? `lastAlive` asks the system for unread bytes, so a loop that is
@@ -88,7 +88,7 @@ end
 local function rest(self)
   settle(self)
   if self.timer then self.world.clearTimeout(self.timer) end
-  self.timer = nil
+  self.timer = false
 end
 
 --- Stops it for good; the connection is left alone. Twice is once.
@@ -115,7 +115,7 @@ local function listen(self)
       if not isReply(self, event) then return end
       event:stopImmediatePropagation()
       if not self.askedAt then return end -- unasked, or twice
-      self.latency, self.askedAt = self.world.now() - self.askedAt, nil
+      self.latency, self.askedAt = self.world.now() - self.askedAt, false
     end
   else
     self.listeners.pong = function(event)
@@ -155,6 +155,8 @@ function heartbeat.new(ws, options, world)
     target.mistake("TypeError", "heartbeat: a WebSocket expected, got " .. target.typename(ws))
   end
   self.ws, self.world, self.listeners = ws, world or core, {}
+  -- false, not nil: a field that is there takes no memory when a timer is put into it
+  self.timer, self.deadline, self.beatAt, self.askedAt = false, false, false, false
   setmetatable(self, Heartbeat)
   if ws.readyState == 3 then return self end
   local fine, problem = pcall(begin, self)
