@@ -13,7 +13,7 @@ local option = require "lunawire.option"
 local target = require "lunawire.target"
 core.ours()
 
-local OPEN = 1
+local OPEN, CLOSED = 1, 3
 
 local known = {
   { "interval", "positive", 20000 },
@@ -42,6 +42,12 @@ local function settle(self)
   self.beatAt = false
 end
 
+local function rest(self)
+  settle(self)
+  if self.timer then self.world.clearTimeout(self.timer) end
+  self.timer = false
+end
+
 --- Was there a sign of life since the last beat? `lastAlive` asks the system for unread bytes, so a loop that is
 -- late gives nobody up whose answer is here.
 local function isAlive(self)
@@ -62,6 +68,7 @@ end
 -- latency is not this beat's.
 local function beat(self)
   local ws, world = self.ws, self.world
+  if ws.readyState == CLOSED then return rest(self) end -- its close could not be told, for want of memory
   if ws.readyState ~= OPEN or ws.isPaused then return end
   if self.beatAt then
     if not isAlive(self) then return end
@@ -83,12 +90,6 @@ end
 
 local function start(self)
   if not self.timer then self.timer = self.world.setInterval(beat, self.interval, self) end
-end
-
-local function rest(self)
-  settle(self)
-  if self.timer then self.world.clearTimeout(self.timer) end
-  self.timer = false
 end
 
 --- Stops it for good; the connection is left alone. Twice is once.
