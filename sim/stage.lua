@@ -24,6 +24,7 @@ local stage = { directory = directory, world = world }
 
 local lunawire     -- once it is loaded
 local starving     -- a fault of memory goes on
+local isOpensslHurt -- OpenSSL's own: it may take what it cannot read for want of memory for wrong
 local problems = {}
 local clients, servers, tasks, peers, handles = {}, {}, {}, {}, {}
 
@@ -51,7 +52,9 @@ local function isSensible(err)
   if type(err) == "string" then
     return err:find("not enough memory", 1, true) or err:find("on purpose", 1, true)
   end
-  return type(err) == "table" and sensible[rawget(err, "name")]
+  if type(err) ~= "table" then return false end
+  local own = rawget(err, "name")
+  return sensible[own] or isOpensslHurt and own == "TypeError" and err.message:find "tls: "
 end
 
 -- An error that left the library.
@@ -466,6 +469,7 @@ local function hurt(command)
     world.starve(tonumber(what) - 1, times or -1)
     return n ~= "ever" and function() world.starve(0, 0) end or nil
   elseif kind == "crypto" then
+    isOpensslHurt = true
     world.starveOpenssl(tonumber(what) - 1, 1)
     return function() world.starveOpenssl(0, 0) end
   elseif kind == "call" then
