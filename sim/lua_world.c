@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -494,19 +495,21 @@ static void relay(int in, pid_t child) {
 /* world.branch(): returns a command, in a copy of this process; and again, in another copy. */
 static int branch(lua_State *L) {
   static char line[1024];
-  unsigned seconds;
-  int pipes[2], words;
+  unsigned long seconds;
+  int pipes[2];
   pid_t child;
   if (!commands) return luaL_error(L, "branch: not within world.serve");
   while (fgets(line, sizeof line, commands)) {
+    char *words;
     line[strcspn(line, "\n")] = '\0';
-    if (sscanf(line, "%u %n", &seconds, &words) != 1) return luaL_error(L, "branch: %s", line);
+    seconds = strtoul(line, &words, 10);
+    if (*words++ != ' ') return luaL_error(L, "branch: %s", line);
     if (pipe(pipes) < 0) return luaL_error(L, "pipe: %s", strerror(errno));
     child = fork();
     if (child < 0) return luaL_error(L, "fork: %s", strerror(errno));
     if (child == 0) {
       close(pipes[0]);
-      return be_branch(L, pipes[1], seconds, line + words);
+      return be_branch(L, pipes[1], (unsigned)seconds, words);
     }
     close(pipes[1]);
     relay(pipes[0], child);
@@ -573,12 +576,15 @@ static int serve(lua_State *L) {
 static int ask(lua_State *L) {
   served *s = luaL_checkudata(L, 1, "world.Served");
   luaL_Buffer text;
-  int by_signal, status;
+  char head[80], *at = head;
+  long by_signal, status;
   size_t n;
   fprintf(s->to, "%d %s\n", (int)luaL_optinteger(L, 3, 20), luaL_checkstring(L, 2));
   fflush(s->to);
-  if (fscanf(s->from, "%d %d %zu", &by_signal, &status, &n) != 3 || getc(s->from) != '\n')
-    return luaL_error(L, "ask: the process is gone");
+  if (!fgets(head, sizeof head, s->from)) return luaL_error(L, "ask: the process is gone");
+  by_signal = strtol(at, &at, 10);
+  status = strtol(at, &at, 10);
+  n = strtoul(at, &at, 10);
   lua_pushinteger(L, by_signal);
   lua_pushinteger(L, status);
   n = fread(luaL_buffinitsize(L, &text, n), 1, n, s->from);

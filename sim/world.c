@@ -59,18 +59,18 @@ typedef struct address {
 
 /* One end of a connection or of a pipe. */
 typedef struct end {
+  struct end *other;  /* NULL: not connected, or gone */
   int used;
   int is_pipe;
-  struct end *other;  /* NULL: not connected, or gone */
+  int64_t connect_at; /* when an attempt is decided; NEVER: never */
+  int64_t reset_at;   /* when a reset arrives; NEVER: none is under way */
+  size_t lost;        /* cut, and the other end is gone: what was sent there all the same */
   int connecting;
-  int64_t connect_at; /* when that is decided; NEVER: never */
   int connected;
   int read_shut, write_shut; /* by ourselves */
   int error;          /* to be told once: SO_ERROR */
   int broken;         /* was reset */
-  int64_t reset_at;   /* when a reset arrives; NEVER: none is under way */
   int cut;            /* nothing arrives any more */
-  size_t lost;        /* cut, and the other end is gone: what was sent there all the same */
   int drops;          /* closing it drops what is under way (SO_LINGER of 0) */
   int wants_room;     /* foreign: a write was short */
   int end_told;       /* foreign: that the other has ended is among its news */
@@ -85,14 +85,13 @@ typedef struct descriptor {
   kind kind;
   int family;
   end *end;
+  end *guests[128];    /* LISTENER: not accepted, oldest first */
+  unsigned guest_count, backlog;
+  uint64_t news, told;
   address bound;       /* LISTENER, and an END that was bound */
   int is_bound, reuse;
   int foreign;
   int listening;
-  unsigned backlog;
-  end *guests[128];    /* LISTENER: not accepted, oldest first */
-  unsigned guest_count;
-  uint64_t news, told;
   int poller;          /* POLLER: which */
   int file;            /* PLAIN: the kernel's */
 } descriptor;
@@ -487,7 +486,9 @@ static int set_address(address *a, const struct sockaddr *from, socklen_t size) 
   return 0;
 }
 
+/* NULL: nobody asks for it. */
 static void give_address(const address *a, struct sockaddr *to, socklen_t *size) {
+  if (!to || !size) return;
   memcpy(to, &a->it, *size < a->size ? *size : a->size);
   *size = a->size;
 }
@@ -723,7 +724,7 @@ static int call_bind(int fd, const struct sockaddr *to, socklen_t size) {
   if (to->sa_family == AF_UNIX) {
     if (path_place(path_of(&wanted))) return fail_with(EADDRINUSE);
     if (!(place = path_place(""))) return fail_with(ENOSPC);
-    strcpy(place, path_of(&wanted));
+    snprintf(place, sizeof *w.paths, "%s", path_of(&wanted));
   } else {
     if (*port_of(&wanted) == 0) *port_of(&wanted) = htons(w.next_port++);
     for (unsigned i = 0; i < w.used; i++) {
@@ -764,7 +765,7 @@ static int accept_guest(descriptor *d, struct sockaddr *from, socklen_t *size) {
   memmove(d->guests, d->guests + 1, d->guest_count * sizeof *d->guests);
   at(fd)->end = guest;
   at(fd)->family = guest->own.it.ss_family;
-  if (from) give_address(&guest->peer, from, size);
+  give_address(&guest->peer, from, size);
   return fd;
 }
 
@@ -1064,8 +1065,8 @@ static ssize_t call_pread(int fd, void *bytes, size_t n, off_t from) {
 int world_host(const char *name, const char *addresses, int64_t delay) {
   if (w.host_count == HOSTS || strlen(name) >= sizeof w.hosts->name) return 0;
   if (addresses && strlen(addresses) >= sizeof w.hosts->addresses) return 0;
-  strcpy(w.hosts[w.host_count].name, name);
-  strcpy(w.hosts[w.host_count].addresses, addresses ? addresses : "");
+  snprintf(w.hosts[w.host_count].name, sizeof w.hosts->name, "%s", name);
+  snprintf(w.hosts[w.host_count].addresses, sizeof w.hosts->addresses, "%s", addresses ? addresses : "");
   w.hosts[w.host_count++].delay = delay;
   return 1;
 }
@@ -1083,7 +1084,7 @@ static void call_freeaddrinfo(struct addrinfo *list) {
 static int list_of(const char *addresses, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
   struct addrinfo numeric = *hints, **last = result;
   char copy[sizeof w.hosts->addresses], *rest = NULL;
-  strcpy(copy, addresses);
+  snprintf(copy, sizeof copy, "%s", addresses);
   *result = NULL;
   numeric.ai_flags |= AI_NUMERICHOST;
   for (char *one = strtok_r(copy, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
