@@ -312,6 +312,34 @@ describe("a chunk for many queues", function()
     end
   end)
 
+  it("takes turns with frames of one receiver's own, and those get no cork each", function()
+    -- Messages of 513 bytes for all and of one byte for him: a reader who did not read held 32 times what was queued for him.
+    for _, n in ipairs { 513, 1000, 3000, CORK } do
+      local wanted = {}
+      for i = 1, 300 do
+        local chunk = probe.chunk(pool, ("m"):rep(n), n, true)
+        a:share(chunk)
+        if i % 2 == 0 then b:share(chunk) end -- who shares it should make no difference
+        chunk:release()
+        a:append(("%03d"):format(i))
+        wanted[i] = ("m"):rep(n) .. ("%03d"):format(i)
+      end
+      assert.is_true(a:rooms() <= 4 * CORK + 3 * a:length(), ("%d for %d"):format(a:rooms(), a:length()))
+      for i = 1, 300 do
+        assert.is_true(table.concat(a:slices(2)) == wanted[i], "message " .. i)
+        a:consume(n + 3)
+      end
+      b:clear()
+    end
+  end)
+
+  it("is followed by as few corks as ever, once only small ones come", function()
+    local chunk = probe.chunk(pool, ("m"):rep(600), 600, true)
+    for _ = 1, 8 do a:share(chunk) end
+    for _ = 1, 10000 do a:append "0123456789" end
+    assert.is_true(a:spans() <= 8 + 4 + math.ceil(100000 / CORK), (a:spans()))
+  end)
+
   it("goes by reference when it is larger, however many wait", function()
     -- 200 who do not read a broadcast should not each have a copy of it.
     for _, bytes in ipairs { large, ("m"):rep(513) } do

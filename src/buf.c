@@ -130,9 +130,21 @@ static int tail_has_room(lw_buf *buf, size_t n) {
   return span && span->chunk->refs == 1 && span->chunk->capacity - span->chunk->used >= n;
 }
 
+/*
+** A new chunk for the tail. In a queue that stands it has twice the size of what it comes behind, up to a cork's: where
+** frames for many and small ones of its own take turns, each small one would have a cork to itself.
+*/
+static lw_chunk *tail_chunk(lw_buf *buf, lw_pool *pool, size_t n) {
+  const lw_span *span = tail(buf);
+  size_t room = buf->count < SHARE_BACKLOG ? LW_CHUNK_SIZE : 2 * (span->last - span->first);
+  if (room < 2 * SHARE_COPIED) room = 2 * SHARE_COPIED;
+  if (room < n) room = n;
+  return room < LW_CHUNK_SIZE ? make_chunk(room) : lw_chunk_new(pool, n);
+}
+
 unsigned char *lw_buf_reserve(lw_buf *buf, lw_pool *pool, size_t n) {
   if (!tail_has_room(buf, n)) {
-    lw_chunk *chunk = lw_chunk_new(pool, n);
+    lw_chunk *chunk = tail_chunk(buf, pool, n);
     if (!chunk) return NULL;
     if (span_push(buf, chunk) < 0) {
       lw_chunk_release(pool, chunk);

@@ -213,11 +213,22 @@ static int buf_spans(lua_State *L) {
   return 2;
 }
 
+/* buf:rooms(): bytes of all chunks it refers to, used or not */
+static int buf_rooms(lua_State *L) {
+  const lw_buf *buf = check_buf(L, 1);
+  size_t total = 0;
+  for (unsigned i = 0; i < buf->count; i++)
+    total += (buf->spans ? buf->spans[(buf->head + i) & (buf->capacity - 1)] : buf->one).chunk->capacity;
+  lua_pushinteger(L, (lua_Integer)total);
+  return 1;
+}
+
 static const luaL_Reg buf_methods[] = {
     {"put", buf_put},     {"reserve", buf_reserve}, {"append", buf_append},
     {"share", buf_share}, {"slices", buf_slices},   {"consume", buf_consume},
     {"clear", buf_clear}, {"content", buf_content}, {"length", buf_length},
-    {"spans", buf_spans}, {"__gc", buf_clear},      {NULL, NULL},
+    {"spans", buf_spans}, {"rooms", buf_rooms},     {"__gc", buf_clear},
+    {NULL, NULL},
 };
 
 /* --- utf8 --- */
