@@ -316,6 +316,20 @@ describe("a reader slower than its writer", function()
     desk.heard(log, "text fine")
   end)
 
+  it("who says Close and takes nothing either is reset at closeTimeout, so that the system keeps nothing of it", function()
+    local server, log = desk.serve { closeTimeout = 60, maxBufferedAmount = 2 ^ 25 }
+    local slow, socket = desk.guest(server, log)
+    server.ondrain = nil
+    slow.reading = false
+    for _ = 1, 12 do socket:send(("m"):rep(2 ^ 20)) end
+    wire.turn(0)
+    slow:closing(1000)
+    desk.heard(log, "close")
+    assert.same({ "connection", "close 1000  unclean" }, log)
+    slow.reading = true
+    assert.equal("ECONNRESET", (slow:finish()))
+  end)
+
   it("ends as well when all it is sent is empty, for framing is queued, too", function()
     local server, log = desk.serve { maxBufferedAmount = 2 ^ 16 }
     local slow = desk.guest(server, log)

@@ -281,6 +281,8 @@ describe("close() with messages queued", function()
     assert.is_true(left > 0 and left < 12 * 2 ^ 20)
     wire.settle()
     assert.equal(left, ws.bufferedAmount)
+    peer.reading = true
+    assert.equal("ECONNRESET", (peer:finish())) -- what the system held of it is dropped, too
   end)
 end)
 

@@ -396,7 +396,8 @@ static void part(lw_conn *c) {
 
 /*
 ** Who did not take what was sent will not take what the system still holds of it, which may be
-** megabytes: closing is to drop that, and a reset tells the peer.
+** megabytes: closing is to drop that, and a reset tells the peer. However it ends: what the system
+** did not take is lost to him in any case, and with it the end of a message.
 */
 static void give_up(lw_conn *c) {
   const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -408,7 +409,7 @@ static void give_up(lw_conn *c) {
 static void finish(lw_conn *c, int error) {
   if (c->state == LW_CONN_CLOSED) return;
   if (c->error == 0) c->error = error;
-  if (error == LW_ERR_SLOW || error == LW_ERR_STALL) give_up(c);
+  if (error == LW_ERR_SLOW || c->blocked) give_up(c);
   part(c);
   enter(c, LW_CONN_CLOSED);
   lw_timer_stop(&c->hub->loop->timers, &c->deadline);
