@@ -335,6 +335,29 @@ describe("a wss server #foreign", function()
     assert.equal("connection", log[1])
   end)
 
+  -- Its answers to questions for new keys went for progress of the closing handshake, so who asked now and then was never ended.
+  it("ends at closeTimeout who asks for new keys instead of closing", function()
+    local server, log = serve(nil, { closeTimeout = 200 })
+    local client = s_client(server, "-tls1_3")
+    client.input:write(wire.upgrade())
+    client:wait "101 Switching"
+    for socket in server:each() do socket:close(1000) end
+    local ended, asked, last = false, 0, 0
+    wire.await(function()
+      if lunawire.now() >= last + 50 and asked < 100 then
+        client.input:write "K\n"
+        last, asked = lunawire.now(), asked + 1
+      end
+      ended = log[2] ~= nil
+      return ended or asked == 100
+    end, "the end", 60)
+    local text = client.process:text()
+    client:stop()
+    assert.matches("KEYUPDATE", text)
+    assert.is_true(ended, "still there after 100 questions")
+    assert.same({ "connection", "close 1006  unclean" }, log)
+  end)
+
   if helper.run "command -v curl" ~= "" then
     it("answers plain requests over TLS, to curl", function()
       local server = serve()

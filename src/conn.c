@@ -298,8 +298,8 @@ static void ask_progress(lw_conn *c) {
   long held = c->hub->loop->sys->unsent(c->source.fd);
   uint64_t before = c->acknowledged;
   if (held < 0 || (uint64_t)held > c->session.out.sent) return; /* it does not tell, or not of our stream alone */
-  c->acknowledged = c->session.out.sent - (uint64_t)held;
-  if (c->acknowledged > before) {
+  if (c->session.out.sent - (uint64_t)held > before) { /* answers of TLS count in `held`, too: it is never further back */
+    c->acknowledged = c->session.out.sent - (uint64_t)held;
     c->progress = lw_loop_clock(c->hub->loop);
     if (c->behind) c->taken = c->progress;
   }
@@ -493,7 +493,7 @@ static int write_slices(lw_conn *c, const lw_slice *slices, int count) {
   int is_long = c->session.out.first != NULL;
   lw_session_sent(&c->session, taken);
   if (is_long) c->said = c->session.out.sent + c->session.out.ready.length;
-  if (wire > 0) c->progress = c->hub->loop->now;
+  if (wire > 0 && count > 0) c->progress = c->hub->loop->now; /* answers of TLS are none: a peer may ask for them for ever */
   return verdict;
 }
 
