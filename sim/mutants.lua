@@ -68,6 +68,14 @@ local function run(command)
   return text, pipe:close()
 end
 
+local known = {}
+for _, mutant in ipairs(mutants) do known[mutant[1]] = true end
+
+local wanted = #arg > 0 and {} or nil
+for _, name in ipairs(arg) do
+  wanted[name] = assert(known[name], "no such breakage: " .. name)
+end
+
 local root = (arg[0]:match "^(.*)/sim/[^/]*$") or "."
 local copy = os.tmpname()
 os.remove(copy)
@@ -111,9 +119,6 @@ local function try(mutant)
   if ok then return "was NOT seen" end
   print(("seen: %s (%s)"):format(mutant[1], (said:match "[^\n]*")))
 end
-
-local wanted = #arg > 0 and {} or nil
-for _, name in ipairs(arg) do wanted[name] = true end
 
 local seen, missed = 0, 0
 for _, mutant in ipairs(mutants) do
