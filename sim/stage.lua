@@ -54,7 +54,8 @@ local function isSensible(err)
   end
   if type(err) ~= "table" then return false end
   local own = rawget(err, "name")
-  return sensible[own] or isOpensslHurt and own == "TypeError" and err.message:find "tls: "
+  local isOfTls = own == "TypeError" and (err.message:find "tls: " or err.message:find "^reload: ")
+  return sensible[own] or isOpensslHurt and isOfTls
 end
 
 -- An error that left the library.

@@ -35,6 +35,13 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
     assert.is_true(points >= 800, said)
   end)
 
+  -- A certificate whose key there was no memory for was kept, and no server of that `ca` could be reached any more.
+  it("nor does it when OpenSSL has no memory", function()
+    local said, status = sweep "--kinds=crypto --sample=61 wss"
+    assert.equal(0, status, said)
+    assert.is_true(tonumber(said:match "(%d+) points") >= 100, said)
+  end)
+
   it("an error that is none of memory is found, and how to see it again is said", function()
     local said, status = sweep "--modes=twice --kinds=alloc wrong"
     assert.equal(1, status)

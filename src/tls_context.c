@@ -195,6 +195,21 @@ static int choose_identity(SSL *ssl, void *argument) {
 
 /* ------------------------------------------------------------------- trust */
 
+/*
+** Without memory for its public key OpenSSL reads a certificate as one that has none, says nothing, and does not try again:
+** kept on the shelf, it would never vouch for anybody. 1 if a copy, which is read anew, has a key or cannot be made; a key
+** of a kind that OpenSSL does not know is in neither, and the certificate only of no use.
+*/
+static int has_lost_its_key(const X509 *cert) {
+  X509 *again;
+  int lost;
+  if (X509_get0_pubkey(cert)) return 0;
+  again = X509_dup(cert);
+  lost = !again || X509_get0_pubkey(again);
+  X509_free(again);
+  return lost;
+}
+
 /* All certificates of a PEM text, for trust, and for a server also the names it tells its clients. */
 static int trust_text(lw_tls_context *context, X509_STORE *store, const char *source, char *why) {
   BIO *bio = open_pem(source);
@@ -203,7 +218,7 @@ static int trust_text(lw_tls_context *context, X509_STORE *store, const char *so
   int err = 0;
   if (!bio) return tell(why, "ca", source, NULL);
   while (err == 0 && (cert = PEM_read_bio_X509_AUX(bio, NULL, give_passphrase, NULL)) != NULL) {
-    if (X509_STORE_add_cert(store, cert) != 1) err = LW_ERR_MEMORY;
+    if (has_lost_its_key(cert) || X509_STORE_add_cert(store, cert) != 1) err = LW_ERR_MEMORY;
     if (context->options.server && SSL_CTX_add_client_CA(context->ssl, cert) != 1) err = LW_ERR_MEMORY;
     X509_free(cert);
     count++;
