@@ -3,13 +3,14 @@
 --   lua sim/simulate.lua [FIRST [LAST]]      -- the seeds from FIRST (1) to LAST (FIRST)
 --
 -- TRACE=1 tells what happens in them. Needs the core of `make sim` on LUA_CPATH. The status is 1 if anything did not hold;
--- each seed that failed is printed with what it was.
+-- each seed that failed is printed with what it was and how to see it again. The tenth is the last.
 
 local core = assert(package.searchpath("lunawire.core", package.cpath))
 local world = assert(package.loadlib(core, "luaopen_world"), "not the core of `make sim`")()
 
-local first = tonumber(arg[1] or "1")
-local last = tonumber(arg[2] or first)
+local first = assert(math.tointeger(arg[1] or "1"), "FIRST is no whole number")
+local last = assert(math.tointeger(arg[2] or first), "LAST is no whole number")
+assert(first <= last, "LAST is before FIRST")
 local life = arg[0]:gsub("[^/]*$", "") .. "life.lua"
 
 -- A certificate for all the names there are, made once. Ed25519: its signatures are of one length, so a seed is a run.
@@ -30,15 +31,16 @@ local function verdict(seed)
   if os.getenv "TRACE" then print(text) end
 end
 
-local failed = 0
+local lives, failed = 0, 0
 for seed = first, last do
   local problem = verdict(seed)
+  lives = lives + 1
   if problem then
     failed = failed + 1
-    print(("seed %d: %s"):format(seed, problem))
+    print(("seed %d: %s\n  make simulate FIRST=%d LAST=%d TRACE=1"):format(seed, problem, seed, seed))
     if failed == 10 then break end
   end
 end
 os.remove(certificate)
-print(("%d lives, %d of them broken"):format(last - first + 1, failed))
+print(("%d lives, %d of them broken"):format(lives, failed))
 os.exit(failed == 0 and 0 or 1)
