@@ -22,7 +22,7 @@
 */
 #define UNREAD_MAX (4 * BATCH)
 
-/* A record is as long as a slice, or full: so many come of a batch. */
+/* A record ends with a slice, or is full: so many come of a batch. */
 #define RECORDS (SLICES + (int)(BATCH / LW_TLS_RECORD) + 1)
 
 /* The records of a batch: how many bytes must leave until each has gone, and what is in it. */
