@@ -34,7 +34,9 @@ run() {
     echo "$fuzzer: ${done:-0} executions ($sum in all), nothing found"
   else
     grep -v -e '^#[0-9]' -e '^stat::' "$log" | tail -n 60
+    input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
     echo "$fuzzer: a finding after ${done:-0} executions; all of it is in $log"
+    if [ "$input" ]; then echo "  FUZZ_TRACE=1 $build/fuzz/$fuzzer $input"; fi
   fi
   return $status
 }
