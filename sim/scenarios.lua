@@ -1080,7 +1080,7 @@ scenario("reconnecting", function(S)
   S.expect(table.concat(heard, ",") == "queued,sent,while it is down" and opens == 3 and waits == 2, "it came back")
   ws:close(1000)
   S.wait(isClosed(ws), 5000)
-end, { frail = true })
+end)
 
 scenario("giving up", function(S)
   local asked = 0
@@ -1096,7 +1096,7 @@ scenario("giving up", function(S)
   other:close()
   S.wait(function() return gone.closes > 0 end, 500)
   S.expect(gone.closes == 1, "closed while it waits")
-end, { frail = true })
+end)
 
 scenario("reliable", function(S)
   local reliable = require "lunawire.reliable"
@@ -1122,7 +1122,7 @@ scenario("reliable", function(S)
   link:close()
   S.wait(function() return ended end, 1000)
   S.expect(ended == "closed", "the session's end")
-end, { frail = true })
+end)
 
 scenario("reliable and away", function(S)
   local reliable = require "lunawire.reliable"
@@ -1148,7 +1148,7 @@ scenario("reliable and away", function(S)
   S.wait(function() return two.readyState == 3 and one.readyState == 3 end, 1000)
   S.wait(nil, 50)
   S.expect(reasons[2] == "server" and not link.connected and not second.connected, "closed by the server")
-end, { frail = true })
+end)
 
 -- --- loading -------------------------------------------------------------------------------------------------------
 

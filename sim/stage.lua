@@ -254,7 +254,7 @@ local codes = {
 local function newRecord(list, fields)
   return spared(function()
     local record = fields or {}
-    record.closes, record.tracked = 0, false
+    record.closes, record.tracked, record.object = 0, false, false -- there, so that the object is not lost on its way into it
     list[#list + 1] = record
     return record
   end)

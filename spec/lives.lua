@@ -28,6 +28,7 @@ end
 -- Waits of the object: the heartbeat's timers are not.
 local function waits(life)
   local count = 0
+  if life.world.turning then return count end -- within a turn the alarm stands for what is under way, too
   for _, timer in ipairs(life.world.timers) do
     if life.own[timer] then count = count + 1 end
   end
@@ -337,7 +338,7 @@ local function new(seed)
     world = world,
     random = Random.new(seed):fork "life",
     steps = {},
-    own = setmetatable({}, { __mode = "k" }), -- its timers, without the heartbeat's
+    own = setmetatable({}, { __mode = "k" }), -- its alarm; the timers are the heartbeat's
     count = 0, numbers = {}, hasty = {},      -- of messages: how many, by text, sent in onopen
     acceptedBytes = 0, handedBytes = 0, droppedBytes = 0, idleBytes = 0,
     handed = {}, newest = 0,
@@ -347,11 +348,11 @@ local function new(seed)
     told = nil,                               -- to wait for drain
     ended = false,                            -- its last close was told
   }, Life)
-  local setTimeout = world.setTimeout
-  function world.setTimeout(fn, ms, ...)
-    local timer, given = setTimeout(fn, ms, ...), ...
-    if given.phase then life.own[timer] = true end -- the object's state; a heartbeat has none
-    return timer
+  local alarm = world.alarm
+  function world.alarm(...)
+    local own = alarm(...)
+    life.own[own] = true
+    return own
   end
   function world.watch() check(life) end
   local WebSocket = world.WebSocket

@@ -13,7 +13,11 @@ end
 -- What is in it, oldest first; it is empty then.
 local function content(box)
   local parts = {}
-  for i, one in ipairs(box:takeAll()) do parts[i] = one.data end
+  while box.count > 0 do
+    assert.equal(box:oldest(), box[box.first])
+    parts[#parts + 1] = box:take().data
+  end
+  assert.is_nil(box:oldest())
   assert.same({ 0, 0 }, { box.count, box.bytes })
   return table.concat(parts, " ")
 end
@@ -31,11 +35,12 @@ describe("an outbox", function()
 
   it("takes back what was there before all others", function()
     local box = filled("c", "d")
-    box:putBack { message "a", message "bb" }
-    assert.same({ 4, 5 }, { box.count, box.bytes })
-    box:putBack {}
+    local other = filled("a", "bb")
+    box:takeBack(other)
+    assert.same({ 4, 5, 0, 0 }, { box.count, box.bytes, other.count, other.bytes })
+    box:takeBack(other)
     assert.equal("a bb c d", content(box))
-    box:putBack { message "x" }
+    box:takeBack(filled "x")
     box:put(message "y")
     assert.equal("x y", content(box))
   end)
@@ -68,7 +73,7 @@ describe("an outbox", function()
         weak[#weak + 1] = one
         box:put(one)
       end
-      if round == 1 then box:trim(100) elseif round == 2 then box:takeAll() else box:clear() end
+      if round == 1 then box:trim(100) elseif round == 2 then outbox.new():takeBack(box) else box:clear() end
     end
     collectgarbage()
     assert.is_nil(next(weak))
@@ -87,9 +92,12 @@ describe("an outbox", function()
       elseif what == 3 and list[1] then
         assert.equal(table.remove(list, 1), box:take())
       elseif what == 4 then
-        local some = {}
-        for i = 1, random(0, 3) do some[i] = message("back" .. i) end
-        box:putBack(some)
+        local some, other = {}, outbox.new()
+        for i = 1, random(0, 3) do
+          some[i] = message("back" .. i)
+          other:put(some[i])
+        end
+        box:takeBack(other)
         for i = #some, 1, -1 do table.insert(list, 1, some[i]) end
       end
       local bytes = 0
@@ -99,6 +107,6 @@ describe("an outbox", function()
       end
       assert.equal(#list, box.count)
     end
-    assert.same(list, box:takeAll())
+    for _, one in ipairs(list) do assert.equal(one, box:take()) end
   end)
 end)

@@ -449,6 +449,14 @@ local function dropTimer(world, timer)
   end
 end
 
+-- As in src/lua_timer.c: when it rings, it is set anew at once.
+local function setAlarm(world, alarm, ms)
+  dropTimer(world, alarm)
+  world.order = world.order + 1
+  alarm.due, alarm.order, alarm.again = world.time + ms, world.order, 10
+  world.timers[#world.timers + 1] = alarm
+end
+
 -- The earliest timer that is due and was there before this turn.
 local function dueTimer(world, last)
   local first
@@ -485,7 +493,9 @@ end
 local function fireTimers(world, last)
   local timer = dueTimer(world, last)
   while timer do
-    if timer.interval then
+    if timer.again then
+      setAlarm(world, timer, timer.again)
+    elseif timer.interval then
       timer.due = timer.due + timer.interval
       if timer.due <= world.time then timer.due = world.time + timer.interval end
     else
@@ -624,6 +634,8 @@ function World.new(seed)
   function world.setTimeout(fn, ms, ...) return addTimer(world, fn, ms, nil, ...) end
   function world.setInterval(fn, ms, ...) return addTimer(world, fn, nil, math.max(ms, 1), ...) end
   function world.clearTimeout(timer) if timer then dropTimer(world, timer) end end
+  function world.alarm(fn, argument) return { call = function() fn(argument) end } end
+  function world.setAlarm(alarm, ms) setAlarm(world, alarm, ms) end
   function world.flush() flush(world) end
   function world.WebSocket(...) return newSocket(world, ...) end
   return world

@@ -254,6 +254,21 @@ void lw_box_die(lua_State *L, lw_box *box) {
   box->slot = 0;
 }
 
+void lw_box_rest(lua_State *L, const lw_box *box) {
+  lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, box->slot);
+  lua_pop(L, 1);
+}
+
+void lw_box_wake(lua_State *L, const lw_box *box, int index) {
+  index = lua_absindex(L, index);
+  lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
+  lua_pushvalue(L, index);
+  lua_rawseti(L, -2, box->slot);
+  lua_pop(L, 1);
+}
+
 void lw_box_push(lua_State *L, const lw_box *box) {
   lua_getiuservalue(L, LW_HOST, LW_HOST_LIVING);
   lua_rawgeti(L, -1, box->slot);
@@ -340,4 +355,22 @@ void *lw_box_check(lua_State *L, int index, const char *name) {
     lw_raise(L, "TypeError", "%s expected, got %s (did you mean \":%s\", with a colon?)", name, lw_typename(L, index),
              call.name);
   lw_raise(L, "TypeError", "%s expected, got %s", name, lw_typename(L, index));
+}
+
+#define RESERVED_CALLS 10 /* each with the stack that a C function may use */
+
+/* reach(n): calls itself so often. */
+static int reach(lua_State *L) {
+  lua_Integer left = lua_tointeger(L, 1);
+  if (left == 0) return 0;
+  lua_pushcfunction(L, reach);
+  lua_pushinteger(L, left - 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+void lw_reserve_calls(lua_State *L) {
+  lua_pushcfunction(L, reach);
+  lua_pushinteger(L, RESERVED_CALLS - 1);
+  lua_call(L, 1, 0);
 }

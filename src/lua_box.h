@@ -68,6 +68,9 @@ typedef struct lw_box {
 void lw_box_live(lua_State *L, lw_box *box, int index);
 /* Takes it out; not there: nothing. Never raises. */
 void lw_box_die(lua_State *L, lw_box *box);
+/* A living box lives no longer for that, but keeps its place, so that to wake it takes no memory. */
+void lw_box_rest(lua_State *L, const lw_box *box);
+void lw_box_wake(lua_State *L, const lw_box *box, int index);
 /* Pushes a living box. */
 void lw_box_push(lua_State *L, const lw_box *box);
 /* The box at `index` can be found from now on, living or not, and lives no longer for it. May raise. */
@@ -95,6 +98,9 @@ void lw_callable_push(lua_State *L, lua_CFunction call);
 void *lw_box_test(lua_State *L, int index);
 /* The same, raising TypeError "<class> expected, got …". */
 void *lw_box_check(lua_State *L, int index, const char *name);
+
+/* Some calls deep, and for what those put on the stack, there is memory from now on. Raises when there is none. */
+void lw_reserve_calls(lua_State *L);
 
 /*
 ** Pushes zeroed memory that `gc` clears when it is collected: for what a function acquires

@@ -634,6 +634,7 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
 
 int lw_target_call(lua_State *L, int target, lw_event_type type, lw_delivery *delivery) {
   int event = delivery->event;
+  if (type == LW_ON_OPEN || type == LW_ON_CLOSE) lw_reserve_calls(L); /* without memory to call, nobody is: it is told again */
   if (delivery->calls) {
     call_target(L, target, type, delivery);
     return end_calls(L, delivery);

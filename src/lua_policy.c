@@ -92,12 +92,12 @@ static int snapshot(lua_State *L) {
 
 /*
 ** attempt(source, fn, event): calls fn(event). true; also when lunawire.onerror took its
-** error, with `source` as whose handler it was. Otherwise false and the error.
+** error, with `source` as whose handler it was. Otherwise false and the error. It takes no memory itself.
+** Upvalues: host, lw_event_traceback.
 */
 static int attempt(lua_State *L) {
   lua_settop(L, 3);
-  lua_pushvalue(L, LW_HOST);
-  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushvalue(L, lua_upvalueindex(2));
   lua_insert(L, 1); /* traceback, source, fn, event */
   if (lua_pcall(L, 1, 0, 1) != LUA_OK) {
     lw_host_of(L)->failures++;
@@ -162,7 +162,7 @@ static int check_close(lua_State *L) {
 static const luaL_Reg functions[] = {{"ours", ours},                {"Error", new_error},
                                      {"nearest", nearest},          {"checkClose", check_close},
                                      {"random", random_number},     {"randomBytes", random_bytes},
-                                     {"messageSize", message_size}, {"attempt", attempt},
+                                     {"messageSize", message_size},
                                      {"raise", raise_again},        {"warn", warn_of},
                                      {"snapshot", snapshot},
                                      {"report", report},            {"inHandler", in_handler},
@@ -171,4 +171,9 @@ static const luaL_Reg functions[] = {{"ours", ours},                {"Error", ne
 void lw_policy_open(lua_State *L) {
   lw_host_push(L);
   luaL_setfuncs(L, functions, 1);
+  lw_host_push(L);
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, lw_event_traceback, 1);
+  lua_pushcclosure(L, attempt, 2);
+  lua_setfield(L, -2, "attempt");
 }

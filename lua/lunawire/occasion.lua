@@ -1,7 +1,7 @@
 --- Who calls several handlers on one occasion keeps the first error for the end: each of them runs, whatever the
 -- others do.
 --
---   local errors = {}
+--   local errors = occasion.new()
 --   keep(errors, core.attempt(object, fn, value))
 --   keep(errors, Class.try(object, event))
 --   release(errors)
@@ -12,6 +12,11 @@ core.ours()
 
 local occasion = {}
 
+--- It has its fields from the beginning: to keep an error takes no memory.
+function occasion.new()
+  return { any = false, first = false }
+end
+
 --- Takes what `core.attempt` and a class's `try` return.
 function occasion.keep(kept, fine, problem)
   if fine then return end
@@ -21,7 +26,10 @@ end
 
 --- Raises the first, if there was one, value and type unchanged.
 function occasion.release(kept)
-  if kept.any then core.raise(kept.first) end
+  if not kept.any then return end
+  local first = kept.first
+  kept.any, kept.first = false, false
+  core.raise(first)
 end
 
 return occasion

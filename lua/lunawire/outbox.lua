@@ -1,5 +1,6 @@
 --- A queue of messages that knows their bytes. A message is { data =, options =, size =, held = }: its bytes, and those
 -- of them that are in memory. One that is on its way also has `ends`, the place in the stream behind its last byte.
+-- What raises for want of memory has changed nothing.
 -- @module lunawire.outbox
 local Outbox = {}
 Outbox.__index = Outbox
@@ -26,6 +27,16 @@ function Outbox:put(message)
   count(self, message, 1)
 end
 
+--- From now on to put one message takes no memory.
+function Outbox:makeRoom()
+  self[self.first + self.count] = false
+end
+
+--- The oldest, left in; nil when there is none.
+function Outbox:oldest()
+  return self.count > 0 and self[self.first] or nil
+end
+
 --- The oldest, taken out.
 function Outbox:take()
   local message = self[self.first]
@@ -35,25 +46,23 @@ function Outbox:take()
   return message
 end
 
---- Puts messages before all others, in their order.
-function Outbox:putBack(messages)
-  for i = #messages, 1, -1 do
+--- Takes all out of another, and puts them before its own, in their order. Without memory for one of them it stays
+-- there, with those before it.
+function Outbox:takeBack(other)
+  while other.count > 0 do
+    local last = other.first + other.count - 1
+    local message = other[last]
+    self[self.first - 1] = message
     self.first = self.first - 1
-    self[self.first] = messages[i]
-    count(self, messages[i], 1)
+    count(self, message, 1)
+    other[last] = nil
+    count(other, message, -1)
   end
 end
 
 --- Forgets those that have left, now that the stream has come so far.
 function Outbox:trim(sent)
   while self.count > 0 and self[self.first].ends <= sent do self:take() end
-end
-
---- Takes all out, oldest first.
-function Outbox:takeAll()
-  local messages = {}
-  while self.count > 0 do messages[#messages + 1] = self:take() end
-  return messages
 end
 
 function Outbox:clear()

@@ -93,7 +93,7 @@ local function find(list, fn, capture)
 end
 
 local function take(list, place)
-  list[place].removed = true -- for who walks a copy of the list
+  list[place].removed = true -- for who walks a copy of the list; the field is there, so this takes no memory
   remove(list, place)
 end
 
@@ -102,7 +102,7 @@ local function setHandler(state, kind, value)
   local list = state.lists[kind]
   if not list then return end
   local place = find(list, nil, false)
-  if value ~= nil and not place then list[#list + 1] = { capture = false } end
+  if value ~= nil and not place then list[#list + 1] = { capture = false, removed = false } end
   if value == nil and place then take(list, place) end
 end
 
@@ -135,7 +135,7 @@ local function listFor(state, kind)
   local list = state.lists[kind]
   if not list then
     list = {}
-    if state.handlers[kind] ~= nil then list[1] = { capture = false } end
+    if state.handlers[kind] ~= nil then list[1] = { capture = false, removed = false } end
     state.lists[kind] = list
   end
   return list
@@ -151,7 +151,7 @@ local function addListenerMethods(class)
     end
     local capture, once = readListener("addEventListener", options)
     local list = listFor(state, kind)
-    if not find(list, fn, capture) then list[#list + 1] = { fn = fn, once = once, capture = capture } end
+    if not find(list, fn, capture) then list[#list + 1] = { fn = fn, once = once, capture = capture, removed = false } end
   end
 
   function class.methods.removeEventListener(object, kind, fn, options)
@@ -185,8 +185,9 @@ local function callee(state, kind, list, entry)
 end
 
 --- Calls whoever waits for the event, each of them, whatever the others do. True, or false and the first error that
--- lunawire.onerror did not take.
-local function try(object, event)
+-- lunawire.onerror did not take. It raises only when there is no memory; given the same `progress` ({ entries = false,
+-- done = 0 }) again, it goes on with those who were not called.
+local function try(object, event, progress)
   local state, kind = object[STATE], event.type
   local list, handler = state.lists[kind], state.handlers[kind]
   if not list then
@@ -194,8 +195,11 @@ local function try(object, event)
     return attempt(object, handler, event)
   end
   local fine, problem = true, nil
-  for _, entry in ipairs(snapshot(list)) do
-    local fn = callee(state, kind, list, entry)
+  local entries = progress and progress.entries or snapshot(list)
+  if progress then progress.entries = entries end
+  for i = progress and progress.done + 1 or 1, #entries do
+    if progress then progress.done = i end
+    local fn = callee(state, kind, list, entries[i])
     if fn then
       local ok, err = attempt(object, fn, event)
       if not ok and fine then
