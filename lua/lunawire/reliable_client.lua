@@ -40,14 +40,30 @@ local Link -- the class, below
 
 -- Receipts ---------------------------------------------------------------------------------------------------------
 
---- Tells who waits what became of these messages; `problem` nil: acknowledged.
-local function settle(state, errors, entries, problem)
-  for _, entry in ipairs(entries) do
-    local receipt = entry.receipt
-    receipt.acknowledged, receipt.error = problem == nil, problem
-    if entry.fn then keep(errors, core.attempt(state.object, entry.fn, receipt)) end
-    if receipt.ondone ~= nil then keep(errors, core.attempt(state.object, receipt.ondone, receipt)) end
+--- Tells who waits what became of this message; `problem` nil: acknowledged.
+local function settle(state, errors, entry, problem)
+  local receipt = entry.receipt
+  receipt.acknowledged, receipt.error = problem == nil, problem
+  if entry.fn then keep(errors, core.attempt(state.object, entry.fn, receipt)) end
+  if receipt.ondone ~= nil then keep(errors, core.attempt(state.object, receipt.ondone, receipt)) end
+end
+
+--- The same for all that are in `gone`. An error of memory leaves there who has not heard; the next settlement tells
+-- them.
+local function settleGone(state, errors)
+  local gone = state.gone
+  while gone and gone[state.place] do
+    local entry = gone[state.place]
+    state.place = state.place + 1
+    settle(state, errors, entry, state.problem or nil)
   end
+  state.gone = false
+end
+
+local function settleAll(state, errors, entries, problem)
+  settleGone(state, errors)
+  state.gone, state.place, state.problem = entries, 1, problem or false
+  settleGone(state, errors)
 end
 
 local function tell(state, errors, kind, fields)
@@ -56,33 +72,43 @@ local function tell(state, errors, kind, fields)
   keep(errors, Link.try(state.object, event(kind, fields)))
 end
 
--- Age --------------------------------------------------------------------------------------------------------------
-
-local arm
-
---- Gives up what is too old. The timer is not moved by every acknowledgement; it looks back when it fires.
-local function expire(state)
-  state.ageTimer = nil
-  local errors = {}
-  local gone = state.link:expire(core.now() - state.options.maxAge)
-  arm(state)
-  if gone[1] then
-    settle(state, errors, gone, core.Error("TimeoutError", ("not acknowledged within %g ms"):format(state.options.maxAge)))
-    if state.link:count() == 0 then tell(state, errors, "drain") end
-  end
-  release(errors)
+--- There is no memory to go on with this line: another may do better.
+local function breakOff(state, problem)
+  state.socket:terminate "not enough memory"
+  error(problem, 0)
 end
 
-function arm(state)
+-- Alarms (src/lua_timer.c) are there from the beginning. To set and to stop one takes no memory, and one that rings
+-- does so again while it is neither set anew nor stopped: until what it is for is done.
+
+-- Age --------------------------------------------------------------------------------------------------------------
+
+local function arm(state)
   local link, maxAge = state.link, state.options.maxAge
   if maxAge == huge then return end
   local oldest = link.queue[link.first]
   if not oldest then
-    core.clearTimeout(state.ageTimer)
-    state.ageTimer = nil
-  elseif not state.ageTimer then
-    state.ageTimer = core.setTimeout(expire, max(0, oldest.at + maxAge - core.now()), state)
+    core.clearTimeout(state.ageAlarm)
+    state.aging = false
+  elseif not state.aging then
+    core.setAlarm(state.ageAlarm, max(0, oldest.at + maxAge - core.now()))
+    state.aging = true
   end
+end
+
+--- Gives up what is too old. The alarm is not moved by every acknowledgement; it looks back when it rings.
+local function expire(state)
+  local errors = occasion.new()
+  local problem = core.Error("TimeoutError", ("not acknowledged within %g ms"):format(state.options.maxAge))
+  local gone = state.link:expire(core.now() - state.options.maxAge)
+  state.aging = false
+  core.clearTimeout(state.ageAlarm)
+  arm(state)
+  if gone[1] then
+    settleAll(state, errors, gone, problem)
+    if state.link:count() == 0 then tell(state, errors, "drain") end
+  end
+  release(errors)
 end
 
 -- The end ----------------------------------------------------------------------------------------------------------
@@ -93,92 +119,131 @@ local function conclude(state, name, message)
   state.connected = false
 end
 
---- The socket is closed for good.
+--- The socket is closed for good. Without memory the alarm comes here again: what is told is not told twice.
 local function finish(state)
-  if state.finished then return end
-  state.finished, state.connected = true, false
-  core.clearTimeout(state.ageTimer)
-  core.clearTimeout(state.helloTimer)
+  if state.finished then return core.clearTimeout(state.lookAlarm) end
+  local errors, closing = state.errors, state.closing
+  state.connected = false
+  core.clearTimeout(state.ageAlarm)
+  core.clearTimeout(state.helloAlarm)
+  core.clearTimeout(state.ackAlarm)
   state.link:begin()
-  local errors, closing = {}, state.closing or {}
-  local problem = state.outcome or core.Error("NetworkError", "the connection ended, and does not come back")
-  settle(state, errors, state.link:forget(huge), problem)
-  tell(state, errors, "close", {
-    code = closing.code or 1006, reason = closing.reason or "", wasClean = closing.wasClean or false,
+  state.outcome = state.outcome or core.Error("NetworkError", "the connection ended, and does not come back")
+  state.last = state.last or event("close", {
+    target = state.object, code = closing and closing.code or 1006, reason = closing and closing.reason or "",
+    wasClean = closing and closing.wasClean or false,
   })
+  settleGone(state, errors)
+  local entry = state.link:drop()
+  while entry do
+    settle(state, errors, entry, state.outcome)
+    entry = state.link:drop()
+  end
+  local fine, problem = Link.try(state.object, state.last, state.progress)
+  state.finished = true
+  core.clearTimeout(state.lookAlarm)
+  keep(errors, fine, problem)
   release(errors)
 end
 
 --- Whether a socket that closed comes back is known a turn later, whoever heard its `close` first.
 local function look(state)
-  state.lookTimer = nil
-  if state.socket.readyState == 3 then finish(state) end
+  if state.socket.readyState == 3 then return finish(state) end
+  core.clearTimeout(state.lookAlarm)
 end
 
-local function lookLater(state)
-  state.lookTimer = state.lookTimer or core.setTimeout(look, 0, state)
-end
+local function lookLater(state) core.setAlarm(state.lookAlarm, 0) end
 
 -- What the socket says ---------------------------------------------------------------------------------------------
 
 --- The server is broken: it hears so, and we stop.
-local function refuse(state, reason)
+local function refuse(state, errors, reason)
   conclude(state, "NetworkError", "the line does not follow the protocol: " .. reason)
   state.socket:close(3000, reason)
-  local errors = {}
   tell(state, errors, "error", { code = "protocol", message = reason })
-  release(errors)
 end
 
-local function opened(state)
-  if state.outcome then return end
-  local socket, greeting = state.socket, state.options.greeting
-  state.link:begin()
-  if socket.protocol ~= links.protocol then
-    return refuse(state, ("%s was not agreed on: is it among the protocols of this WebSocket, and of the server?")
-      :format(links.protocol))
-  end
-  core.clearTimeout(state.helloTimer)
-  state.helloTimer = core.setTimeout(function() socket:terminate "no hello in time" end, state.options.helloTimeout)
+--- The program's, which may be wrong.
+local function askGreeting(state)
+  local greeting = state.options.greeting
   if type(greeting) == "function" then greeting = greeting() end
   if type(greeting) ~= "string" then
     mistake("TypeError", "greeting: a string expected, got " .. typename(greeting))
   end
+  return greeting
+end
+
+local function greet(state, errors)
+  local socket = state.socket
+  if socket.protocol ~= links.protocol then
+    return refuse(state, errors, ("%s was not agreed on: is it among the protocols of this WebSocket, and of the server?")
+      :format(links.protocol))
+  end
+  core.setAlarm(state.helloAlarm, state.options.helloTimeout)
+  local fine, greeting = pcall(askGreeting, state)
+  if not fine then -- no hello goes out: the alarm ends the line
+    return keep(errors, false, greeting)
+  end
   socket:send(state.link:hello(greeting), { compress = false }) -- it holds the name, which is all it takes to be the session
 end
 
+local function noHello(state)
+  core.clearTimeout(state.helloAlarm)
+  state.socket:terminate "no hello in time"
+end
+
 local function acknowledged(state, errors, entries)
-  if not entries[1] then return end
+  if not entries[1] then return settleGone(state, errors) end
   arm(state)
-  settle(state, errors, entries)
+  settleAll(state, errors, entries)
   if state.link:count() == 0 then tell(state, errors, "drain") end
 end
 
-local function welcomed(state, hello)
+local function welcomed(state, errors, hello)
   local continued, entries = state.link:meet(hello)
-  if continued == nil then return refuse(state, entries) end
-  core.clearTimeout(state.helloTimer)
+  if continued == nil then return refuse(state, errors, entries) end
+  settleGone(state, errors)
+  state.gone, state.place, state.problem = entries, 1, false -- to be told after `ready`
+  core.clearTimeout(state.helloAlarm)
   state.connected = true
   state.link:write(state.socket)
-  local errors = {}
   tell(state, errors, "ready", { continued = continued })
-  acknowledged(state, errors, entries)
-  release(errors)
+  if not entries[1] then return end
+  arm(state)
+  settleGone(state, errors)
+  if state.link:count() == 0 then tell(state, errors, "drain") end
 end
 
 --- One acknowledgement for all that came in a turn.
 local function acknowledge(state)
-  state.ackTimer = nil
+  if state.saying then state.link:unsaid() end -- the last could not be sent
+  state.saying = true
   local data = state.link:acknowledgement()
   if data and state.socket.readyState == 1 then state.socket:send(data) end
+  state.saying = false
+  core.clearTimeout(state.ackAlarm)
+end
+
+--- Delivers a message. One that could not be counts as not taken.
+local function deliver(state, errors, n, message)
+  local progress = state.progress
+  progress.entries, progress.done = false, 0
+  local told, fine, problem = pcall(Link.try, state.object, message, progress)
+  local heard = progress.done
+  progress.entries, progress.done = false, 0
+  if told then return keep(errors, fine, problem) end
+  if heard <= 1 then state.link:untake(n) end
+  error(fine, 0)
 end
 
 local function dispatch(state, errors, kind, value, payload, binary)
+  local message = kind == "message"
+    and event("message", { target = state.object, data = payload, binary = binary, number = value })
   local what, more = state.link:take(kind, value)
-  if not what then return refuse(state, more) end
-  if state.link.due then state.ackTimer = state.ackTimer or core.setTimeout(acknowledge, 0, state) end
+  if not what then return refuse(state, errors, more) end
+  if state.link.due then core.setAlarm(state.ackAlarm, 0) end
   if what == "message" then
-    tell(state, errors, "message", { data = payload, binary = binary, number = value })
+    deliver(state, errors, value, message)
   elseif what == "ack" then
     acknowledged(state, errors, more)
   elseif what == "note" then
@@ -189,33 +254,47 @@ local function dispatch(state, errors, kind, value, payload, binary)
   end
 end
 
-local function heard(state, incoming)
+local function hear(state, errors, incoming)
   incoming:stopImmediatePropagation()
   if state.outcome then return end
   local kind, value, payload = links.parse(incoming.data, incoming.binary)
-  if not kind then return refuse(state, value) end
-  if state.link.met then
-    local errors = {}
-    dispatch(state, errors, kind, value, payload, incoming.binary)
-    return release(errors)
+  if not kind then return refuse(state, errors, value) end
+  if state.link.met then return dispatch(state, errors, kind, value, payload, incoming.binary) end
+  if kind ~= "hello" then return refuse(state, errors, "a hello was due") end
+  return welcomed(state, errors, value)
+end
+
+--- What handlers raise is kept in `errors`; what else is raised is a want of memory.
+local function attentive(fn)
+  return function(state, incoming)
+    local errors = occasion.new()
+    local fine, problem = pcall(fn, state, errors, incoming)
+    if not fine then breakOff(state, problem) end
+    release(errors)
   end
-  if kind ~= "hello" then return refuse(state, "a hello was due") end
-  return welcomed(state, value)
+end
+
+local heard, greeted = attentive(hear), attentive(greet)
+
+local function opened(state, incoming)
+  if state.outcome then return end
+  state.link:begin()
+  return greeted(state, incoming)
 end
 
 local function closed(state, closing)
-  local errors, was = {}, state.connected
+  local was, verdict = state.connected, not state.outcome and final[closing.code]
   state.connected, state.closing = false, closing
   state.link:begin()
-  core.clearTimeout(state.helloTimer)
+  core.clearTimeout(state.helloAlarm)
+  lookLater(state)
   -- What did not go is ours to send again, after the next hello: not the socket's, before it.
   if state.socket.clearQueue then state.socket:clearQueue() end
-  local verdict = not state.outcome and final[closing.code]
   if verdict then
-    conclude(state, "NetworkError", verdict[2])
     state.socket:close() -- do not come back
+    conclude(state, "NetworkError", verdict[2])
   end
-  lookLater(state)
+  local errors = occasion.new()
   if was then tell(state, errors, "lost", { code = closing.code, reason = closing.reason }) end
   if verdict then
     local said = closing.reason ~= "" and ": " .. closing.reason or ""
@@ -226,8 +305,10 @@ end
 
 local function drained(state)
   state.link.full = false
-  state.link:write(state.socket)
+  local fine, problem = pcall(state.link.write, state.link, state.socket)
+  if not fine then breakOff(state, problem) end
 end
+
 
 -- The class --------------------------------------------------------------------------------------------------------
 
@@ -295,6 +376,31 @@ local client = {}
 
 local taken = setmetatable({}, { __mode = "k" }) -- sockets that have a link
 
+local listeners = { open = opened, message = heard, close = closed, drain = drained }
+
+local function attach(state)
+  local socket = state.socket
+  taken[socket] = true
+  for kind, listener in pairs(listeners) do
+    local function own(incoming) return listener(state, incoming) end
+    state.listeners[kind] = own
+    socket:addEventListener(kind, own, true)
+  end
+  if socket.readyState == 1 then
+    local errors = occasion.new()
+    greet(state, errors)
+    if errors.any then error(errors.first, 0) end
+  end
+  if socket.readyState == 3 then lookLater(state) end
+end
+
+--- It has come to nothing.
+local function detach(state)
+  taken[state.socket] = nil
+  for kind, own in pairs(state.listeners) do state.socket:removeEventListener(kind, own, true) end
+  core.clearTimeout(state.helloAlarm)
+end
+
 --- A link over a socket: a ReconnectingWebSocket, or a WebSocket for one connection only.
 function client.new(socket, options)
   local isObject = type(socket) == "userdata" or type(socket) == "table"
@@ -303,27 +409,36 @@ function client.new(socket, options)
   end
   options = option.read("reliable.client", options, known)
   if taken[socket] then mistake("InvalidStateError", "reliable.client: this WebSocket has a link already") end
-  taken[socket] = true
   local state = {
     socket = socket,
     options = options,
     link = links.new(options.session or links.name(16)),
+    listeners = {},     -- of the socket
     connected = false,  -- the hellos of this line are exchanged
-    outcome = nil,      -- the error of what is not acknowledged, once this will not go on
-    closing = nil,      -- the socket's last close event
-    finished = false,   -- our own `close` was told
-    helloTimer = nil,   -- theirs is due by then
-    ackTimer = nil,     -- ours goes next turn
-    ageTimer = nil,     -- the oldest expires
-    lookTimer = nil,    -- is the socket closed for good?
+    outcome = false,    -- the error of what is not acknowledged, once this will not go on
+    closing = false,    -- the socket's last close event
+    last = false,       -- our own `close`
+    finished = false,   -- it was told
+    errors = occasion.new(), -- of those it was told to
+    progress = { entries = false, done = 0 }, -- to whom the event at hand was told
+    gone = false,       -- those whose end is being told, from `place` on, with which `problem`
+    place = 1,
+    problem = false,
+    aging = false,      -- the alarm for it is set
+    saying = false,     -- an acknowledgement is being sent
+    helloAlarm = nil,   -- theirs is due by then
+    ackAlarm = nil,     -- ours goes next turn
+    ageAlarm = nil,     -- the oldest expires
+    lookAlarm = nil,    -- is the socket closed for good?
   }
+  state.helloAlarm, state.ackAlarm = core.alarm(noHello, state), core.alarm(acknowledge, state)
+  state.ageAlarm, state.lookAlarm = core.alarm(expire, state), core.alarm(look, state)
   local object = Link.new(state)
-  local listeners = { open = opened, message = heard, close = closed, drain = drained }
-  for kind, listener in pairs(listeners) do
-    socket:addEventListener(kind, function(incoming) return listener(state, incoming) end, { capture = true })
+  local fine, problem = pcall(attach, state)
+  if not fine then
+    detach(state)
+    error(problem, 0)
   end
-  if socket.readyState == 1 then opened(state) end
-  if socket.readyState == 3 then lookLater(state) end
   return object
 end
 

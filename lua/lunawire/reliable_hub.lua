@@ -32,11 +32,18 @@ local Hub, Session -- the classes, below
 -- Telling ----------------------------------------------------------------------------------------------------------
 
 --- To the session's own handler, or the hub's when it has none.
-local function tell(session, errors, kind, fields)
+local function try(session, told, progress)
+  if Session.wants(session.object, told.type) then return Session.try(session.object, told, progress) end
+  return Hub.try(session.hub.object, told, progress)
+end
+
+local function newEvent(session, kind, fields)
   fields.target, fields.session = session.object, session.object
-  local object = session.object
-  if Session.wants(object, kind) then return keep(errors, Session.try(object, event(kind, fields))) end
-  keep(errors, Hub.try(session.hub.object, event(kind, fields)))
+  return event(kind, fields)
+end
+
+local function tell(session, errors, kind, fields)
+  keep(errors, try(session, newEvent(session, kind, fields)))
 end
 
 local function tellHub(hub, errors, kind, fields)
@@ -46,27 +53,59 @@ end
 
 -- The next turn ----------------------------------------------------------------------------------------------------
 
---- Sends one acknowledgement for all that came, and tells of the sessions that ended.
-local function turn(hub)
-  local due, ended, errors = hub.due, hub.ended, {}
-  hub.turnTimer, hub.due, hub.ended = nil, {}, {}
-  for _, session in ipairs(due) do
-    session.listed = false
-    local data = session.link:acknowledgement()
-    if data and session.line then session.line.socket:send(data) end
-  end
-  for _, session in ipairs(ended) do tell(session, errors, "end", { reason = session.over }) end
-  release(errors)
+-- Sessions with an acknowledgement to send, and those whose end is not told, are chained, so that to stand there takes
+-- no memory. An alarm (src/lua_timer.c) rings again until all is done.
+
+local function turnLater(hub) core.setAlarm(hub.turnAlarm, 0) end
+
+local function put(chain, session, after)
+  if chain.first then chain.last[after] = session else chain.first = session end
+  chain.last, session[after] = session, false
 end
 
-local function turnLater(hub)
-  hub.turnTimer = hub.turnTimer or core.setTimeout(turn, 0, hub)
+local function drop(chain, after)
+  local session = chain.first
+  chain.first, session[after] = session[after], false
+  if not chain.first then chain.last = false end
+end
+
+local function acknowledge(hub, session)
+  if hub.saying == session then session.link:unsaid() end -- it could not be sent
+  hub.saying = session
+  local data = session.link:acknowledgement()
+  if data and session.line then session.line.socket:send(data) end
+  hub.saying = false
+end
+
+--- Sends one acknowledgement for all that came, and tells of the sessions that ended.
+local function turn(hub)
+  local due, ended, errors, progress = hub.due, hub.ended, hub.errors, hub.progress
+  local last = due.last
+  while due.first do
+    local session = due.first
+    acknowledge(hub, session)
+    session.listed = false
+    drop(due, "dueAfter")
+    if session == last then break end
+  end
+  last = ended.last
+  while ended.first do
+    local session = ended.first
+    session.farewell = session.farewell or newEvent(session, "end", { reason = session.over })
+    local fine, problem = try(session, session.farewell, progress)
+    progress.entries, progress.done = false, 0
+    drop(ended, "endAfter")
+    keep(errors, fine, problem)
+    if session == last then break end
+  end
+  if due.first or ended.first then turnLater(hub) else core.clearTimeout(hub.turnAlarm) end
+  release(errors)
 end
 
 local function acknowledgeLater(session)
   if session.listed or not session.link.due then return end
   session.listed = true
-  session.hub.due[#session.hub.due + 1] = session
+  put(session.hub.due, session, "dueAfter")
   turnLater(session.hub)
 end
 
@@ -78,20 +117,22 @@ end
 local finish
 
 local function expire(hub)
-  hub.awayTimer = nil
   local now, timeout = core.now(), hub.options.sessionTimeout
   while hub.oldest and hub.oldest.since + timeout <= now do finish(hub.oldest, "expired") end
-  if hub.oldest then
-    hub.awayTimer = core.setTimeout(expire, max(0, hub.oldest.since + timeout - now), hub)
-  end
+  if hub.oldest then core.setAlarm(hub.awayAlarm, max(0, hub.oldest.since + timeout - now))
+  else core.clearTimeout(hub.awayAlarm) end
 end
 
 local function goAway(session)
   local hub, latest = session.hub, session.hub.latest
-  session.since, session.earlier, session.later = core.now(), latest, nil
-  if latest then latest.later = session else hub.oldest = session end
+  session.since, session.earlier, session.later = core.now(), latest, false
+  if latest then
+    latest.later = session
+  else
+    hub.oldest = session
+    core.setAlarm(hub.awayAlarm, hub.options.sessionTimeout)
+  end
   hub.latest = session
-  hub.awayTimer = hub.awayTimer or core.setTimeout(expire, hub.options.sessionTimeout, hub)
 end
 
 local function comeBack(session)
@@ -99,11 +140,8 @@ local function comeBack(session)
   local hub, earlier, later = session.hub, session.earlier, session.later
   if earlier then earlier.later = later else hub.oldest = later end
   if later then later.earlier = earlier else hub.latest = earlier end
-  session.since, session.earlier, session.later = nil, nil, nil
-  if not hub.oldest then
-    core.clearTimeout(hub.awayTimer)
-    hub.awayTimer = nil
-  end
+  session.since, session.earlier, session.later = false, false, false
+  if not hub.oldest then core.clearTimeout(hub.awayAlarm) end
 end
 
 -- Lines and sessions -----------------------------------------------------------------------------------------------
@@ -111,20 +149,22 @@ end
 --- Takes a line from its session. The session it had, or nil.
 local function cut(line)
   local session = line.session
-  line.session = nil
+  line.session = false
   core.clearTimeout(line.timer)
   if not session then return nil end
-  session.line = nil
+  session.line = false
   session.link:begin()
   return session
 end
 
---- The line is lost: its session waits for the next.
+--- The line is lost: its session waits for the next. That takes no memory; to tell of it does.
 local function lose(line, errors, code, reason)
   local session = cut(line)
   if not session then return end
   goAway(session)
+  errors = errors or occasion.new()
   tell(session, errors, "away", { code = code, reason = reason })
+  return errors
 end
 
 --- Ends a session, for "closed", "expired", "overflow" or "server". Its `end` is told next turn. The line it had.
@@ -136,25 +176,24 @@ function finish(session, reason)
   comeBack(session)
   hub.sessions[session.link.session] = nil
   hub.count = hub.count - 1
-  session.link:forget(math.huge)
-  hub.ended[#hub.ended + 1] = session
+  while session.link:drop() do end -- luacheck: ignore 542
+  put(hub.ended, session, "endAfter")
   turnLater(hub)
   return line
 end
 
 --- The client is broken: it hears so, and its session waits for a better one.
-local function refuse(line, reason)
-  local session, errors = line.session, {}
-  lose(line, errors, 3000, reason)
+local function refuse(line, errors, reason)
+  local session = line.session
   line.socket:close(3000, reason)
-  tellHub(line.hub, errors, "error", { code = "protocol", message = reason, session = session and session.object })
-  release(errors)
+  lose(line, errors, 3000, reason)
+  tellHub(line.hub, errors, "error", { code = "protocol", message = reason, session = session and session.object or nil })
 end
 
---- How far this client's messages are known, from the application; false behind it when that went wrong, and errors.
-local function restore(hub, id)
-  local ask, errors, number, done = hub.options.restore, {}, 0, false
-  if not ask then return 0, true, errors end
+--- How far this client's messages are known, from the application; false behind it when that went wrong.
+local function restore(hub, errors, id)
+  local ask, number, done = hub.options.restore, 0, false
+  if not ask then return 0, true end
   keep(errors, core.attempt(hub.object, function()
     local answer = ask(id) or 0
     if type(answer) ~= "number" or answer < 0 or answer >= 2 ^ 53 or answer % 1 ~= 0 then
@@ -162,24 +201,29 @@ local function restore(hub, id)
     end
     number, done = tonumber(("%d"):format(answer)), true
   end))
-  return number, done, errors
+  return number, done
 end
 
 local function create(hub, id, received)
   local session = {
     hub = hub,
     link = links.new(id, links.name(8), received),
-    line = nil,     -- while it is there
-    request = nil,  -- of its last line
-    since = nil,    -- when it went away, while it is; with its neighbours in that order
-    earlier = nil,
-    later = nil,
-    listed = false, -- in hub.due
-    over = nil,     -- why it ended
+    line = false,     -- while it is there
+    request = false,  -- of its last line
+    since = false,    -- when it went away, while it is; with its neighbours in that order
+    earlier = false,
+    later = false,
+    told = false,     -- the application knows of it
+    listed = false,   -- in hub.due, before whom
+    dueAfter = false,
+    over = false,     -- why it ended
+    endAfter = false, -- in hub.ended, before whom
+    farewell = false, -- its `end`
   }
   Session.new(session)
   hub.sessions[id] = session
   hub.count = hub.count + 1
+  goAway(session) -- until its line is attached, should there be no memory for that
   return session
 end
 
@@ -192,17 +236,16 @@ local function makeRoom(hub)
 end
 
 --- The session a hello asks for, made if it is unknown; nil when the line was closed instead.
-local function sessionFor(line, id)
+local function sessionFor(line, errors, id)
   local hub = line.hub
   local session = hub.sessions[id]
-  if session then return session, false end
-  local received, done, errors = restore(hub, id)
+  if session then return session end
+  local received, done = restore(hub, errors, id)
   local code, reason = 1013, "too many sessions"
   if not done then code, reason = 1011, "the session could not be restored" end
-  if done and makeRoom(hub) then return create(hub, id, received), true end
+  if done and makeRoom(hub) then return create(hub, id, received) end
   cut(line)
   line.socket:close(code, reason)
-  release(errors)
   return nil
 end
 
@@ -210,32 +253,30 @@ end
 local function attach(session, line)
   local older = session.line
   if older then
-    older.session = nil
+    older.session = false
     older.socket:close(3001, "another connection took this session over")
   end
   comeBack(session)
   session.line, session.request, line.session = line, line.request, session
 end
 
-local function welcome(line, hello, greeting)
+local function welcome(line, errors, hello, greeting)
   local hub = line.hub
   core.clearTimeout(line.timer)
-  local session, fresh = sessionFor(line, hello.session)
+  local session = sessionFor(line, errors, hello.session)
   if not session then return end
   local link = session.link
   local continued, problem = link:meet(hello)
-  if continued == nil then return refuse(line, problem) end -- a fresh session refuses no hello
+  if continued == nil then return refuse(line, errors, problem) end -- a fresh session refuses no hello
   attach(session, line)
   line.socket:send(link:hello(), { compress = false })
   link:write(line.socket)
-  local errors, fields = {}, { continued = continued, greeting = greeting, request = line.request }
-  if fresh then
-    fields.session = session.object
-    tellHub(hub, errors, "session", fields)
-  else
-    tell(session, errors, "resume", fields)
-  end
-  release(errors)
+  local fields = { continued = continued, greeting = greeting, request = line.request, session = session.object }
+  if session.told then return tell(session, errors, "resume", fields) end
+  fields.target = hub.object
+  local fresh = event("session", fields)
+  session.told = true
+  keep(errors, Hub.try(hub.object, fresh))
 end
 
 -- What sockets say -------------------------------------------------------------------------------------------------
@@ -261,13 +302,27 @@ local function defer(incoming)
   end
 end
 
-local function dispatch(line, kind, value, payload, binary)
-  local session, errors = line.session, {}
-  if isTooMuch(line, errors, kind, value) then return release(errors) end
+--- Delivers a message. One that could not be counts as not taken.
+local function deliver(line, session, errors, n, message)
+  local progress = line.progress
+  progress.entries, progress.done = false, 0
+  local told, fine, problem = pcall(try, session, message, progress)
+  local heard = progress.done
+  progress.entries, progress.done = false, 0
+  if told then return keep(errors, fine, problem) end
+  if heard <= 1 then session.link:untake(n) end
+  error(fine, 0)
+end
+
+local function dispatch(line, errors, kind, value, payload, binary)
+  local session = line.session
+  if isTooMuch(line, errors, kind, value) then return end
+  local message = kind == "message"
+    and newEvent(session, kind, { data = payload, binary = binary, number = value, defer = defer })
   local what, more = session.link:take(kind, value)
-  if not what then return refuse(line, more) end
+  if not what then return refuse(line, errors, more) end
   if what == "message" then
-    tell(session, errors, "message", { data = payload, binary = binary, number = value, defer = defer })
+    deliver(line, session, errors, value, message)
   elseif what == "note" then
     tell(session, errors, "note", { data = payload, binary = binary })
   elseif what == "end" then
@@ -275,36 +330,63 @@ local function dispatch(line, kind, value, payload, binary)
     line.socket:close(1000)
   end
   acknowledgeLater(session)
-  release(errors)
 end
 
-local function heard(line, incoming)
+local function hear(line, errors, incoming)
   incoming:stopImmediatePropagation()
   local kind, value, payload = links.parse(incoming.data, incoming.binary)
-  if not kind then return refuse(line, value) end
-  if line.session then return dispatch(line, kind, value, payload, incoming.binary) end
-  if kind ~= "hello" then return refuse(line, "a hello was due") end
-  return welcome(line, value, payload)
+  if not kind then return refuse(line, errors, value) end
+  if line.session then return dispatch(line, errors, kind, value, payload, incoming.binary) end
+  if kind ~= "hello" then return refuse(line, errors, "a hello was due") end
+  return welcome(line, errors, value, payload)
+end
+
+--- There is no memory to go on with this line: the client may come back.
+local function breakOff(line, problem)
+  line.socket:terminate "not enough memory" -- it will tell its close
+  error(problem, 0)
+end
+
+--- What handlers raise is kept in `errors`; what else is raised is a want of memory.
+local function heard(line, incoming)
+  local errors = occasion.new()
+  local fine, problem = pcall(hear, line, errors, incoming)
+  if not fine then breakOff(line, problem) end
+  release(errors)
 end
 
 local function closed(line, closing)
-  local errors = {}
-  lose(line, errors, closing.code, closing.reason)
-  release(errors)
+  local errors = lose(line, nil, closing.code, closing.reason)
+  if errors then release(errors) end
 end
 
 local function drained(line)
   if not line.session then return end
-  line.session.link.full = false
-  line.session.link:write(line.socket)
+  local link = line.session.link
+  link.full = false
+  local fine, problem = pcall(link.write, link, line.socket)
+  if not fine then breakOff(line, problem) end
 end
 
 local function failed(line, problem)
-  local session, errors = line.session, {}
+  local session, errors = line.session, occasion.new()
   tellHub(line.hub, errors, "error", {
-    code = problem.code, message = problem.message, session = session and session.object,
+    code = problem.code, message = problem.message, session = session and session.object or nil,
   })
   release(errors)
+end
+
+local function listen(line)
+  local socket = line.socket
+  line.timer = core.setTimeout(function()
+    socket:close(1013, "no hello in time") -- it may be slow, not broken: it may come back
+  end, line.hub.options.helloTimeout)
+  -- Messages go no further. The others the socket's own handlers may hear, too, but not the server's: a listener that
+  -- only captures would let them pass.
+  local listeners = { message = heard, close = closed, drain = drained, error = failed }
+  for kind, listener in pairs(listeners) do
+    socket:addEventListener(kind, function(incoming) return listener(line, incoming) end, { capture = kind == "message" })
+  end
 end
 
 local function connected(hub, connection)
@@ -315,18 +397,12 @@ local function connected(hub, connection)
     hub = hub,
     socket = socket,
     request = connection.request,
-    session = nil, -- after its hello
-    timer = nil,   -- its hello is due by then
+    session = false, -- after its hello
+    timer = false,   -- its hello is due by then
+    progress = { entries = false, done = 0 }, -- to whom the message at hand was told
   }
-  line.timer = core.setTimeout(function()
-    socket:close(1013, "no hello in time") -- it may be slow, not broken: it may come back
-  end, hub.options.helloTimeout)
-  -- Messages go no further. The others the socket's own handlers may hear, too, but not the server's: a listener that
-  -- only captures would let them pass.
-  local listeners = { message = heard, close = closed, drain = drained, error = failed }
-  for kind, listener in pairs(listeners) do
-    socket:addEventListener(kind, function(incoming) return listener(line, incoming) end, { capture = kind == "message" })
-  end
+  local fine, problem = pcall(listen, line)
+  if not fine then breakOff(line, problem) end
 end
 
 local function serverClosed(hub)
@@ -393,12 +469,12 @@ Session = target.class {
   events = { "resume", "message", "note", "away", "end" },
   members = {
     id = function(session) return session.link.session end,
-    socket = function(session) return session.line and session.line.socket end,
-    request = function(session) return session.request end,
+    socket = function(session) return session.line and session.line.socket or nil end,
+    request = function(session) return session.request or nil end,
     received = function(session) return session.link.received end,
     unacknowledged = function(session) return session.link:count() end,
     bufferedAmount = function(session) return session.link.bytes end,
-    ended = function(session) return session.over end,
+    ended = function(session) return session.over or nil end,
   },
   methods = methods,
 }
@@ -439,13 +515,17 @@ function server.new(socketServer, options)
     options = options,
     sessions = {},   -- by id
     count = 0,
-    oldest = nil,    -- of those away
-    latest = nil,
-    due = {},        -- sessions with an acknowledgement to send
-    ended = {},      -- sessions whose end is not told
-    turnTimer = nil, -- for both
-    awayTimer = nil, -- the oldest expires
+    oldest = false,  -- of those away
+    latest = false,
+    due = { first = false, last = false },   -- sessions with an acknowledgement to send
+    ended = { first = false, last = false }, -- sessions whose end is not told
+    turnAlarm = nil, -- for both
+    awayAlarm = nil, -- the oldest expires
+    saying = false,  -- whose acknowledgement is being sent
+    errors = occasion.new(), -- of those who are told of ends
+    progress = { entries = false, done = 0 },
   }
+  hub.turnAlarm, hub.awayAlarm = core.alarm(turn, hub), core.alarm(expire, hub)
   local object = Hub.new(hub)
   socketServer:addEventListener("connection", function(connection) return connected(hub, connection) end, { capture = true })
   socketServer:addEventListener("close", function() return serverClosed(hub) end)

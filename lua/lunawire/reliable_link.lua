@@ -142,17 +142,24 @@ function Link:add(entry)
   self.bytes = self.bytes + #entry.data
 end
 
---- Keeps those up to n no longer. A list of them.
+--- The oldest, kept no longer; nil when there is none. Takes no memory.
+function Link:drop()
+  local entry = self.queue[self.first]
+  if not entry then return nil end
+  self.queue[self.first] = nil
+  self.bytes = self.bytes - #entry.data
+  self.first = self.first + 1
+  return entry
+end
+
+--- Keeps those up to n no longer. A list of them. (Without memory for that all are kept.)
 function Link:forget(n)
   local gone, queue = {}, self.queue
   for i = self.first, n do
-    local entry = queue[i]
-    if not entry then break end
-    queue[i] = nil
-    self.bytes = self.bytes - #entry.data
-    self.first = i + 1
-    gone[#gone + 1] = entry
+    if not queue[i] then break end
+    gone[#gone + 1] = queue[i]
   end
+  for _ = 1, #gone do self:drop() end
   return gone
 end
 
@@ -183,7 +190,7 @@ function Link:release(n)
   if i == 0 then return end
   self.due = true
   if i == #deferred then
-    self.deferred = {}
+    for k = i, 1, -1 do deferred[k] = nil end
   else
     for _ = 1, i do remove(deferred, 1) end
   end
@@ -290,26 +297,41 @@ end
 --- The acknowledgement that is due, or nil. Asked for once a turn, so that one speaks for many.
 function Link:acknowledgement()
   if not self.met or not self.due then return nil end
-  self.due = false
   local n = self:taken()
-  if n <= self.told then return nil end
-  self.told = n
-  return format("ack %d\n", n)
+  if n <= self.told then
+    self.due = false
+    return nil
+  end
+  local data = format("ack %d\n", n)
+  self.due, self.told = false, n
+  return data
+end
+
+--- The acknowledgement could not be sent, for want of memory: it is due again.
+function Link:unsaid()
+  self.due, self.told = true, 0
+end
+
+--- Message n, the last, could not be delivered: it is to be sent again, over another line.
+function Link:untake(n)
+  if n == self.received then self.received = n - 1 end
 end
 
 --- The next message that is to go over this line, whether it is binary and must not be compressed; nil if there is none.
 function Link:output()
   if not self.met then return nil end
   if self.sent + 1 < self.first then -- given up before they went
+    local data = format("skip %d\n", self.first - 1)
     self.sent = self.first - 1
     self.reached = max(self.reached, self.sent)
-    return format("skip %d\n", self.sent), false
+    return data, false
   end
   local entry = self.queue[self.sent + 1]
   if not entry then return nil end
+  local data = format("message %d\n", entry.number) .. entry.data
   self.sent = entry.number
   self.reached = max(self.reached, self.sent)
-  return format("message %d\n", entry.number) .. entry.data, entry.binary, entry.plain
+  return data, entry.binary, entry.plain
 end
 
 --- Hands all output to a socket, as far as it wants it. After its `drain`: full = false, and again.
