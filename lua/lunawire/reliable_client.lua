@@ -267,7 +267,7 @@ end
 --- What handlers raise is kept in `errors`; what else is raised is a want of memory.
 local function attentive(fn)
   return function(state, incoming)
-    local errors = occasion.new()
+    local errors = state.errors
     local fine, problem = pcall(fn, state, errors, incoming)
     if not fine then breakOff(state, problem) end
     release(errors)
@@ -419,7 +419,7 @@ function client.new(socket, options)
     closing = false,    -- the socket's last close event
     last = false,       -- our own `close`
     finished = false,   -- it was told
-    errors = occasion.new(), -- of those it was told to
+    errors = occasion.new(), -- of those who are told
     progress = { entries = false, done = 0 }, -- to whom the event at hand was told
     gone = false,       -- those whose end is being told, from `place` on, with which `problem`
     place = 1,

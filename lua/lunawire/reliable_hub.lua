@@ -349,7 +349,7 @@ end
 
 --- What handlers raise is kept in `errors`; what else is raised is a want of memory.
 local function heard(line, incoming)
-  local errors = occasion.new()
+  local errors = line.errors
   local fine, problem = pcall(hear, line, errors, incoming)
   if not fine then breakOff(line, problem) end
   release(errors)
@@ -400,6 +400,7 @@ local function connected(hub, connection)
     session = false, -- after its hello
     timer = false,   -- its hello is due by then
     progress = { entries = false, done = 0 }, -- to whom the message at hand was told
+    errors = occasion.new(),                  -- of those
   }
   local fine, problem = pcall(listen, line)
   if not fine then breakOff(line, problem) end
