@@ -13,9 +13,6 @@ local function scenario(name, run, more)
 end
 scenarios[1] = names -- in order
 
--- A scenario that is `frail` is over policy written in Lua which is not yet at its end of what a lack of memory may do:
--- what stops halfway there is counted apart (sweep.lua), but for crashes and leaks.
-
 local KiB = 1024
 
 -- An echo server, of which the stage knows.

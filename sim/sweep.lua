@@ -89,18 +89,11 @@ local function points(scenario, counts, options)
   return chosen
 end
 
---- What a frail scenario (scenarios.lua) may come to, without memory, until it is mended.
-local function isKnown(scenario, point, words)
-  if not scenario.frail or not (point:find "^alloc %d+ twice" or point:find "^alloc %d+ on") then return false end
-  return not (words:find "leak:" or words:find "killed" or words:find "ended with" or words:find "without end")
-end
-
---- All points of a scenario. What was found: points, struck, known (how many), and failures, a list of { point, words }.
+--- All points of a scenario. What was found: points and struck (how many), and failures, a list of { point, words }.
 function sweep.scenario(name, directory, options)
   local served = sweep.serve(name, directory)
   local wrong, _, told = attempt(served, "none")
-  local found = { points = 0, struck = 0, known = 0, failures = {} }
-  local scenario = require("sim.scenarios")[name]
+  local found = { points = 0, struck = 0, failures = {} }
   if wrong then
     found.failures[1] = { "none", wrong }
     return found
@@ -112,8 +105,7 @@ function sweep.scenario(name, directory, options)
     local problem, struck = attempt(served, point)
     found.points = found.points + 1
     found.struck = found.struck + (struck and 1 or 0)
-    if problem and isKnown(scenario, point, problem) then found.known = found.known + 1
-    elseif problem then found.failures[#found.failures + 1] = { point, problem } end
+    if problem then found.failures[#found.failures + 1] = { point, problem } end
   end
   return found
 end
@@ -130,10 +122,9 @@ local function count(found, pattern)
 end
 
 function sweep.line(name, found, seconds)
-  local known = found.known > 0 and ("  (%d known)"):format(found.known) or ""
-  return ("%-26s %6d points %4d failures %4d leaks %3d crashes %3d hangs  %5.1f s%s"):format(name, found.points,
+  return ("%-26s %6d points %4d failures %4d leaks %3d crashes %3d hangs  %5.1f s"):format(name, found.points,
     #found.failures, count(found, "leak:"), count(found, "killed") + count(found, "ended with"),
-    count(found, "without end") + count(found, "for ever"), seconds, known)
+    count(found, "without end") + count(found, "for ever"), seconds)
 end
 
 --- Certificates and a file, made once.

@@ -310,6 +310,99 @@ describe("an interval", function()
   end)
 end)
 
+describe("an alarm, for what must go on without memory", function()
+  local core = require "lunawire.core"
+  local rung
+
+  before_each(function()
+    turns.open()
+    rung = {}
+  end)
+  after_each(turns.clear)
+
+  it("rings with its argument when it is set, and again until it is stopped", function()
+    local alarm
+    alarm = core.alarm(function(argument)
+      rung[#rung + 1] = argument
+      if #rung == 3 then clearTimeout(alarm) end
+    end, "argument")
+    core.setAlarm(alarm, 5)
+    assert.is_true(lunawire.run(5000)) -- it comes to its end, since no alarm is set
+    assert.same({ "argument", "argument", "argument" }, rung)
+  end)
+
+  it("rings again when its function has raised", function()
+    local alarm
+    alarm = core.alarm(function()
+      rung[#rung + 1] = true
+      if #rung < 3 then error("on purpose", 0) end
+      clearTimeout(alarm)
+    end)
+    core.setAlarm(alarm, 0)
+    for _ = 1, 2 do assert.has_error(function() lunawire.run(5000) end, "on purpose") end
+    assert.is_true(lunawire.run(5000))
+    assert.equal(3, #rung)
+  end)
+
+  it("can be set by its own function, moved, and set again when it was stopped", function()
+    local alarm
+    alarm = core.alarm(function()
+      rung[#rung + 1] = lunawire.now()
+      if #rung == 1 then core.setAlarm(alarm, 30) else clearTimeout(alarm) end
+    end)
+    core.setAlarm(alarm, 60000)
+    core.setAlarm(alarm, 0)
+    assert.is_true(lunawire.run(5000))
+    assert.equal(2, #rung)
+    assert.is_true(rung[2] - rung[1] >= 29)
+    core.setAlarm(alarm, 0)
+    assert.is_true(lunawire.run(5000))
+    assert.equal(3, #rung)
+  end)
+
+  it("takes no memory to be set and stopped, nor a place of its own each time", function()
+    local alarm = core.alarm(function() end)
+    local setAlarm = core.setAlarm
+    setAlarm(alarm, 1000)
+    clearTimeout(alarm)
+    collectgarbage()
+    collectgarbage "stop"
+    local before = collectgarbage "count"
+    for _ = 1, 1000 do
+      setAlarm(alarm, 1000)
+      clearTimeout(alarm)
+    end
+    local after = collectgarbage "count"
+    collectgarbage "restart"
+    assert.equal(before, after)
+  end)
+
+  it("lives while it is set, and can be collected when it is not", function()
+    local weak = setmetatable({}, { __mode = "k" })
+    local function make()
+      local alarm
+      local mark = {}
+      alarm = core.alarm(function() rung[#rung + 1] = mark clearTimeout(alarm) end)
+      weak[mark] = true
+      return alarm
+    end
+    core.setAlarm(make(), 1)
+    make()
+    collectgarbage()
+    collectgarbage()
+    local first = next(weak)
+    assert.truthy(first)
+    assert.is_nil(next(weak, first))
+    first = nil
+    assert.is_true(lunawire.run(5000))
+    assert.equal(1, #rung)
+    rung = {}
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(first or next(weak))
+  end)
+end)
+
 describe("the object a timer is", function()
   before_each(turns.open)
   after_each(turns.clear)

@@ -45,6 +45,21 @@ describe("an outbox", function()
     assert.equal("x y", content(box))
   end)
 
+  it("has room for a message once it was made, which is none of its messages", function()
+    local box = filled "a"
+    box:makeRoom()
+    assert.same({ 1, 1 }, { box.count, box.bytes })
+    collectgarbage()
+    collectgarbage "stop"
+    local one = message "b"
+    local before = collectgarbage "count"
+    box:put(one)
+    local after = collectgarbage "count"
+    collectgarbage "restart"
+    assert.equal(before, after)
+    assert.equal("a b", content(box))
+  end)
+
   it("forgets what has left", function()
     for sent, left in pairs {
       [0] = "a b c", [9] = "a b c", [10] = "b c", [19] = "b c", [20] = "c", [21] = "c", [30] = "", [99] = "",
