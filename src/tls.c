@@ -153,6 +153,36 @@ static int is_for_nobody(const lw_tls *tls, X509_STORE_CTX *store) {
   return 1;
 }
 
+/*
+** Verifies all again, from copies, as OpenSSL keeps in a certificate what it has made of it. 1 if
+** it comes to another end now.
+*/
+static int differs_now(const lw_tls *tls, X509_STORE_CTX *was) {
+  X509_STORE_CTX *again = X509_STORE_CTX_new();
+  X509 *cert = X509_dup(X509_STORE_CTX_get0_cert(was));
+  STACK_OF(X509) *chain = sk_X509_deep_copy(X509_STORE_CTX_get0_untrusted(was), X509_dup, X509_free);
+  X509_STORE *store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(tls->ssl));
+  int error = X509_STORE_CTX_get_error(was), depth = X509_STORE_CTX_get_error_depth(was);
+  int differs = 1; /* without memory there is no telling */
+  if (again && cert && chain && X509_STORE_CTX_init(again, store, cert, chain) == 1 &&
+      X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(again), X509_STORE_CTX_get0_param(was)) == 1)
+    differs = X509_verify_cert(again) == 1 || X509_STORE_CTX_get_error(again) != error ||
+              X509_STORE_CTX_get_error_depth(again) != depth;
+  X509_STORE_CTX_free(again);
+  sk_X509_pop_free(chain, X509_free);
+  X509_free(cert);
+  return differs;
+}
+
+/*
+** OpenSSL found fault with a certificate because it had no memory, now or when it read one of
+** them. It says so sometimes; often it says that there is no issuer or the signature is wrong.
+*/
+static int is_lack(const lw_tls *tls, X509_STORE_CTX *store) {
+  return X509_STORE_CTX_get_error(store) == X509_V_ERR_OUT_OF_MEM || lw_tls_lacked() ||
+         lw_tls_context_is_spoilt(tls->context) || differs_now(tls, store);
+}
+
 /* OpenSSL found fault with a certificate: the first reason is told. */
 static int note_fault(int good, X509_STORE_CTX *store) {
   SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -160,9 +190,15 @@ static int note_fault(int good, X509_STORE_CTX *store) {
   int error;
   const X509 *cert = X509_STORE_CTX_get_current_cert(store);
   char what[LW_TLS_WHY / 2], subject[80] = "", issuer[80] = "", why[LW_TLS_WHY];
-  if (good && tls) good = !is_for_nobody(tls, store);
+  int unnamed = good && tls && is_for_nobody(tls, store);
+  if (unnamed) good = 0;
   if (good || !tls || tls->why) return good;
   error = X509_STORE_CTX_get_error(store);
+  if (!unnamed && is_lack(tls, store)) {
+    X509_STORE_CTX_set_error(store, X509_V_ERR_OUT_OF_MEM); /* the peer is told of no fault of its own either */
+    tls->no_memory = 1;
+    return 0;
+  }
   snprintf(what, sizeof what, "%s", X509_verify_cert_error_string(error));
   if (cert && (error == X509_V_ERR_HOSTNAME_MISMATCH || error == X509_V_ERR_IP_ADDRESS_MISMATCH))
     mismatch_text(tls, cert, what, sizeof what);
@@ -215,9 +251,14 @@ static int fail(lw_tls *tls) {
   const char *plain = reason ? plainer(tls, reason) : NULL;
   char words[120], why[LW_TLS_WHY];
   tls->failed = 1;
-  tls->over = tls->no_memory ? LW_ERR_MEMORY : LW_ERR_TLS;
+  tls->over = lw_tls_reason(words, sizeof words);
+  if (tls->no_memory) tls->over = LW_ERR_MEMORY;
+  if (tls->over == LW_ERR_MEMORY) {
+    lw_tls_context_mend(tls->context);
+    set_why(tls, lw_strerror(LW_ERR_MEMORY));
+    return LW_ERR_MEMORY;
+  }
   tls->heard_http = reason == SSL_R_HTTP_REQUEST;
-  lw_tls_reason(words, sizeof words);
   if (plain) snprintf(why, sizeof why, "%s (%s)", plain, words);
   else snprintf(why, sizeof why, "%s", words);
   set_why(tls, why);

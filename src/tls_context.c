@@ -3,6 +3,7 @@
 */
 #include "tls_context.h"
 
+#include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -35,12 +36,20 @@ typedef struct identity {
   EVP_PKEY *key;
 } identity;
 
+/* Certificates that are looked for in directories, when they are needed. Shared, counted by reference. */
+typedef struct lw_tls_trust {
+  unsigned refs;
+  X509_STORE *store;
+  char directory[]; /* "": the system's, and its file */
+} trust;
+
 struct lw_tls_context {
   lw_tls_context *next; /* on its shelf */
   unsigned refs;
   unsigned char label[LW_SHA1_SIZE]; /* what distinguishes it: a digest, as the options may be secrets */
   lw_tls_options options; /* the plain ones; its strings are not kept */
   SSL_CTX *ssl;
+  trust *trust; /* NULL: all that are trusted were read when it was made */
   identity *identities;
   size_t identity_count;
   unsigned char alpn[ALPN_MAX + 1]; /* as they travel: each with its length before it */
@@ -51,6 +60,8 @@ struct lw_tls_context {
 };
 
 void *lw_tls_context_ssl(const lw_tls_context *context) {
+  if (context->trust && context->trust->store != SSL_CTX_get_cert_store(context->ssl))
+    SSL_CTX_set1_cert_store(context->ssl, context->trust->store);
   return context->ssl;
 }
 
@@ -64,21 +75,41 @@ const lw_tls_options *lw_tls_context_options(const lw_tls_context *context) {
 
 /* ---------------------------------------------------------------- reasons */
 
-void lw_tls_reason(char *text, size_t size) {
-  unsigned long code = ERR_peek_error();
-  const char *reason = code ? ERR_reason_error_string(code) : NULL;
-  if (code && ERR_SYSTEM_ERROR(code)) reason = lw_strerror(LW_ERR_SYS(ERR_GET_REASON(code)));
-  snprintf(text, size, "%s", reason ? reason : "OpenSSL does not say why");
-  ERR_clear_error();
+static int is_lack(unsigned long code) {
+  if (ERR_SYSTEM_ERROR(code)) return ERR_GET_REASON(code) == ENOMEM;
+  return ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
 }
 
-/* `what` "name": OpenSSL's reason. PEM text is not repeated: it may be a key. */
+int lw_tls_lacked(void) {
+  return is_lack(ERR_peek_error()) || is_lack(ERR_peek_last_error());
+}
+
+/* 1 if any error in OpenSSL's queue was a lack of memory: those before and behind it are what came of that. */
+static int empty_queue(void) {
+  unsigned long code;
+  int lacked = 0;
+  while ((code = ERR_get_error()) != 0) lacked |= is_lack(code);
+  return lacked;
+}
+
+int lw_tls_reason(char *text, size_t size) {
+  unsigned long code = ERR_peek_error();
+  const char *reason = code ? ERR_reason_error_string(code) : NULL;
+  int lacked = code == 0; /* OpenSSL gives a reason for everything but, at some places, this */
+  if (code && ERR_SYSTEM_ERROR(code)) reason = lw_strerror(LW_ERR_SYS(ERR_GET_REASON(code)));
+  lacked |= empty_queue();
+  if (lacked) reason = lw_strerror(LW_ERR_MEMORY);
+  snprintf(text, size, "%s", reason ? reason : "OpenSSL does not say why");
+  return lacked ? LW_ERR_MEMORY : LW_ERR_TLS;
+}
+
+/* `what` "name": `reason`, or OpenSSL's; but a lack of memory is only that. PEM text is not repeated: it may be a key. */
 static int tell(char *why, const char *what, const char *name, const char *reason) {
   char text[160];
-  if (!reason) lw_tls_reason(text, sizeof text);
+  int lacked = reason ? empty_queue() : lw_tls_reason(text, sizeof text) == LW_ERR_MEMORY;
+  if (lacked) return LW_ERR_MEMORY;
   if (strstr(name, "-----")) snprintf(why, LW_TLS_WHY, "%s: %s", what, reason ? reason : text);
   else snprintf(why, LW_TLS_WHY, "%s \"%.200s\": %s", what, name, reason ? reason : text);
-  ERR_clear_error();
   return LW_ERR_TLS;
 }
 
@@ -114,6 +145,44 @@ static int give_passphrase(char *into, int size, int writing, void *argument) {
   return (int)n;
 }
 
+/*
+** OpenSSL works a certificate's key, its strength and the extensions out once, and keeps them. Where it has no
+** memory for that it may say nothing: from then on the certificate looks like a bad one.
+*/
+static int is_whole(X509 *cert) {
+  EVP_PKEY *key;
+  int good;
+  ERR_set_mark();
+  key = X509_get0_pubkey(cert);
+  good = key && EVP_PKEY_get_security_bits(key) > 0 && X509_check_purpose(cert, -1, 0) == 1;
+  ERR_pop_to_mark();
+  return good;
+}
+
+/* A key or an extension that OpenSSL does not understand, a copy does not have either. */
+int lw_tls_is_spoilt(void *cert) {
+  X509 *copy;
+  int spoilt;
+  if (is_whole(cert)) return 0;
+  ERR_set_mark();
+  copy = X509_dup(cert);
+  spoilt = !copy || is_whole(copy);
+  X509_free(copy);
+  ERR_pop_to_mark();
+  return spoilt;
+}
+
+typedef X509 *read_pem(BIO *bio, X509 **into, pem_password_cb *passphrase, void *argument);
+
+/* The next certificate of a PEM text, all of it. NULL: there is none, for the reason in OpenSSL's queue. */
+static X509 *read_cert(BIO *bio, read_pem *from) {
+  X509 *cert = from(bio, NULL, give_passphrase, NULL);
+  if (!cert || !lw_tls_is_spoilt(cert)) return cert;
+  X509_free(cert);
+  ERR_raise(ERR_LIB_X509, ERR_R_MALLOC_FAILURE);
+  return NULL;
+}
+
 static void free_identity(identity *id) {
   X509_free(id->cert);
   sk_X509_pop_free(id->chain, X509_free);
@@ -127,11 +196,11 @@ static int read_chain(identity *id, const char *source, char *why) {
   int err = LW_ERR_MEMORY;
   if (!bio) return tell(why, "cert", source, NULL);
   if (!(id->chain = sk_X509_new_null())) goto done;
-  if (!(id->cert = PEM_read_bio_X509_AUX(bio, NULL, give_passphrase, NULL))) {
+  if (!(id->cert = read_cert(bio, PEM_read_bio_X509_AUX))) {
     err = tell(why, "cert", source, is_end_of_pem() ? "there is no certificate in it (PEM is expected)" : NULL);
     goto done;
   }
-  while ((issuer = PEM_read_bio_X509(bio, NULL, give_passphrase, NULL)) != NULL) {
+  while ((issuer = read_cert(bio, PEM_read_bio_X509)) != NULL) {
     if (sk_X509_push(id->chain, issuer) > 0) continue;
     X509_free(issuer);
     goto done;
@@ -186,7 +255,9 @@ static int choose_identity(SSL *ssl, void *argument) {
   const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   for (size_t i = 0; name && i < context->identity_count; i++) {
     const identity *id = &context->identities[i];
-    if (X509_check_host(id->cert, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) != 1) continue;
+    int fits = X509_check_host(id->cert, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL);
+    if (fits != 1 && lw_tls_lacked()) return 0; /* rather none than one for others */
+    if (fits != 1) continue;
     if (i > 0 && SSL_use_cert_and_key(ssl, id->cert, id->key, id->chain, 1) != 1) return 0;
     return 1;
   }
@@ -195,21 +266,6 @@ static int choose_identity(SSL *ssl, void *argument) {
 
 /* ------------------------------------------------------------------- trust */
 
-/*
-** Without memory for its public key OpenSSL reads a certificate as one that has none, says nothing, and does not try again:
-** kept on the shelf, it would never vouch for anybody. 1 if a copy, which is read anew, has a key or cannot be made; a key
-** of a kind that OpenSSL does not know is in neither, and the certificate only of no use.
-*/
-static int has_lost_its_key(const X509 *cert) {
-  X509 *again;
-  int lost;
-  if (X509_get0_pubkey(cert)) return 0;
-  again = X509_dup(cert);
-  lost = !again || X509_get0_pubkey(again);
-  X509_free(again);
-  return lost;
-}
-
 /* All certificates of a PEM text, for trust, and for a server also the names it tells its clients. */
 static int trust_text(lw_tls_context *context, X509_STORE *store, const char *source, char *why) {
   BIO *bio = open_pem(source);
@@ -217,8 +273,8 @@ static int trust_text(lw_tls_context *context, X509_STORE *store, const char *so
   size_t count = 0;
   int err = 0;
   if (!bio) return tell(why, "ca", source, NULL);
-  while (err == 0 && (cert = PEM_read_bio_X509_AUX(bio, NULL, give_passphrase, NULL)) != NULL) {
-    if (has_lost_its_key(cert) || X509_STORE_add_cert(store, cert) != 1) err = LW_ERR_MEMORY;
+  while (err == 0 && (cert = read_cert(bio, PEM_read_bio_X509_AUX)) != NULL) {
+    if (X509_STORE_add_cert(store, cert) != 1) err = LW_ERR_MEMORY;
     if (context->options.server && SSL_CTX_add_client_CA(context->ssl, cert) != 1) err = LW_ERR_MEMORY;
     X509_free(cert);
     count++;
@@ -235,26 +291,86 @@ static int is_directory(const lw_sys *sys, const char *path) {
   return sys->stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+static int has_spoilt(X509_STORE *store) {
+  STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(store);
+  for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+    X509 *cert = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+    if (cert && lw_tls_is_spoilt(cert)) return 1;
+  }
+  return 0;
+}
+
+/* As X509_STORE_set_default_paths, which does not tell that it had no memory for half of the file. 0 or LW_ERR_MEMORY. */
+static int look_in_default_paths(X509_STORE *store) {
+  X509_LOOKUP *file = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+  X509_LOOKUP *directory = X509_STORE_add_lookup(store, X509_LOOKUP_hash_dir());
+  X509_LOOKUP *more = X509_STORE_add_lookup(store, X509_LOOKUP_store());
+  unsigned long code;
+  if (!file || !directory || !more) return LW_ERR_MEMORY;
+  X509_LOOKUP_load_file(file, NULL, X509_FILETYPE_DEFAULT); /* if it is not there, that is no fault */
+  code = ERR_peek_error();
+  /* what reads PEM has a reason for everything but a lack of memory */
+  if (ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == ERR_R_PEM_LIB) return LW_ERR_MEMORY;
+  X509_LOOKUP_add_dir(directory, NULL, X509_FILETYPE_DEFAULT);
+  X509_LOOKUP_add_store(more, NULL);
+  return empty_queue() || has_spoilt(store) ? LW_ERR_MEMORY : 0;
+}
+
+/* What is trusted by a directory, "": by the system. NULL: see the queue. */
+static X509_STORE *open_store(const char *directory) {
+  X509_STORE *store = X509_STORE_new();
+  ERR_clear_error();
+  if (!store) return NULL;
+  if (*directory) X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+  if (*directory ? X509_STORE_load_path(store, directory) == 1 : look_in_default_paths(store) == 0) return store;
+  X509_STORE_free(store);
+  return NULL;
+}
+
+static trust *new_trust(const char *directory) {
+  size_t n = strlen(directory) + 1;
+  trust *t = malloc(sizeof *t + n);
+  if (!t) return NULL;
+  t->refs = 1;
+  memcpy(t->directory, directory, n);
+  if ((t->store = open_store(directory)) != NULL) return t;
+  free(t);
+  return NULL;
+}
+
+static void release_trust(trust *t) {
+  if (!t || --t->refs > 0) return;
+  X509_STORE_free(t->store);
+  free(t);
+}
+
+int lw_tls_context_is_spoilt(const lw_tls_context *context) {
+  return context->trust && has_spoilt(context->trust->store);
+}
+
+void lw_tls_context_mend(lw_tls_context *context) {
+  X509_STORE *fresh;
+  if (!context->trust || !(fresh = open_store(context->trust->directory))) return;
+  X509_STORE_free(context->trust->store);
+  context->trust->store = fresh;
+}
+
 static int load_trust(lw_tls_shelf *shelf, const lw_sys *sys, lw_tls_context *context, const char *ca, char *why) {
   X509_STORE *store;
   if (!ca && context->options.server) return 0;
-  if (ca) {
+  if (ca && (is_pem(ca) || !is_directory(sys, ca))) {
     store = SSL_CTX_get_cert_store(context->ssl);
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN); /* who is named is trusted, root or not */
-    if (is_pem(ca) || !is_directory(sys, ca)) return trust_text(context, store, ca, why);
-    return X509_STORE_load_path(store, ca) == 1 ? 0 : tell(why, "ca", ca, NULL);
+    return trust_text(context, store, ca, why);
   }
-  if (!shelf->system_trust) {
-    if (!(store = X509_STORE_new())) return LW_ERR_MEMORY;
-    if (X509_STORE_set_default_paths(store) != 1) {
-      X509_STORE_free(store);
-      return tell(why, "ca", "(the system's)", NULL);
-    }
-    ERR_clear_error(); /* a default file that is not there */
-    shelf->system_trust = store;
+  if (ca) {
+    context->trust = new_trust(ca);
+  } else {
+    if (!shelf->system_trust) shelf->system_trust = new_trust("");
+    context->trust = shelf->system_trust;
+    if (context->trust) context->trust->refs++;
   }
-  SSL_CTX_set1_cert_store(context->ssl, shelf->system_trust);
-  return 0;
+  return context->trust ? 0 : LW_ERR_MEMORY;
 }
 
 /* ------------------------------------------------------------------- rules */
@@ -377,6 +493,7 @@ static void free_context(lw_tls_context *context) {
   for (size_t i = 0; i < context->identity_count; i++) free_identity(&context->identities[i]);
   free(context->identities);
   SSL_CTX_free(context->ssl);
+  release_trust(context->trust);
   free(context);
 }
 
@@ -508,6 +625,6 @@ void lw_tls_shelf_clear(lw_tls_shelf *shelf) {
     shelf->first = context->next;
     lw_tls_context_release(context);
   }
-  X509_STORE_free(shelf->system_trust);
+  release_trust(shelf->system_trust);
   shelf->system_trust = NULL;
 }

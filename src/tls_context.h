@@ -46,7 +46,7 @@ typedef struct lw_tls_context lw_tls_context;
 /* Zeroed is empty. */
 typedef struct lw_tls_shelf {
   lw_tls_context *first; /* the one used last */
-  void *system_trust;    /* loaded once */
+  struct lw_tls_trust *system_trust; /* loaded once */
 } lw_tls_shelf;
 
 /*
@@ -76,8 +76,19 @@ const lw_tls_options *lw_tls_context_options(const lw_tls_context *context);
 void *lw_tls_context_take_session(lw_tls_context *context, const char *peer);
 /* Keeps one; takes the caller's reference over. */
 void lw_tls_context_keep_session(lw_tls_context *context, const char *peer, void *session);
-/* OpenSSL's first error in words, its queue emptied. */
-void lw_tls_reason(char *text, size_t size);
+/*
+** OpenSSL's first error in words, its queue emptied. LW_ERR_TLS; or LW_ERR_MEMORY if any of them
+** was a lack of memory, or there is none: then the words are that.
+*/
+int lw_tls_reason(char *text, size_t size);
+/* 1 if OpenSSL's queue begins or ends with a lack of memory. */
+int lw_tls_lacked(void);
+/* 1 if an X509 looks bad because there was no memory for a part of it; it will not get that part by itself. */
+int lw_tls_is_spoilt(void *cert);
+/* The same of any that are trusted. */
+int lw_tls_context_is_spoilt(const lw_tls_context *context);
+/* Forgets those found in directories: they are looked for anew. Not while OpenSSL verifies. */
+void lw_tls_context_mend(lw_tls_context *context);
 
 #pragma GCC visibility pop
 #endif
