@@ -197,6 +197,22 @@ static int starve_openssl(lua_State *L) {
   return 0;
 }
 
+/* world.noteOpenssl(n): from now on n allocations of each place are noted; without n: which were, in a list, and how many places. */
+static int note_openssl(lua_State *L) {
+  long number;
+  if (!lua_isnone(L, 1)) {
+    memory_openssl_note((unsigned)luaL_checkinteger(L, 1));
+    return 0;
+  }
+  lua_newtable(L);
+  for (long i = 0; (number = memory_openssl_noted(i)) != 0; i++) {
+    lua_pushinteger(L, number);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_pushinteger(L, memory_openssl_places());
+  return 2;
+}
+
 /* Allocations since world.run began, and how many of them failed; the same of OpenSSL's own. */
 static int allocations(lua_State *L) {
   lua_pushinteger(L, memory_count());
@@ -334,6 +350,7 @@ static void furnish(lua_State *L, lua_State *from) {
 
 static int branch_out = -1; /* in a branch: where its result goes */
 _Noreturn static void end_branch(lua_State *L);
+static long struck; /* calls failed by world_fail, when the world of the state ended */
 
 /*
 ** world.run(file, argument): the file in a state of its own, whose memory is counted from its
@@ -363,6 +380,7 @@ static int run(lua_State *from) {
   lua_close(L);
   memory_fail(0, 0);
   open = world_open() - world_foreign() - open;
+  struck = world_struck();
   world_end();
   lua_pushinteger(from, memory_blocks() - blocks);
   lua_pushinteger(from, (lua_Integer)(memory_bytes() - bytes));
@@ -461,8 +479,8 @@ _Noreturn static void end_branch(lua_State *L) {
   const char *text = lua_tolstring(L, -4, &n);
   char head[256];
   int size = snprintf(head, sizeof head, "\n=result= %d %ld %ld %ld %u %u %ld %ld\n", lua_toboolean(L, -5), (long)lua_tointeger(L, -3),
-                      (long)lua_tointeger(L, -2), (long)lua_tointeger(L, -1), world_threads(), world_strays(), memory_failed(),
-                      memory_openssl_failed());
+                      (long)lua_tointeger(L, -2), (long)lua_tointeger(L, -1), world_threads(), world_strays(),
+                      memory_failed() + struck, memory_openssl_failed());
   put_all(branch_out, head, (size_t)size);
   put_all(branch_out, text, n);
   _exit(0);
@@ -479,7 +497,7 @@ static int be_branch(lua_State *L, int out, unsigned seconds, const char *words)
 
 /* What a copy says, to its end, and how that was. */
 static void relay(int in, pid_t child) {
-  static char text[65536];
+  static char text[1 << 20];
   size_t n = 0;
   ssize_t got;
   int status;
@@ -600,7 +618,7 @@ static const luaL_Reg functions[] = {
   {"recv", foreign_recv},   {"send", foreign_send},   {"shut", foreign_shut}, {"close", foreign_close},
   {"link", link_at},        {"snap", break_link},     {"cut", cut_link},      {"random", random_number},
   {"run", run},               {"apart", apart},         {"starveOpenssl", starve_openssl}, {"spare", spare},
-  {"trace", trace},         {"branch", branch},       {"serve", serve},       {"ask", ask},
+  {"noteOpenssl", note_openssl}, {"trace", trace},    {"branch", branch},       {"serve", serve},       {"ask", ask},
   {NULL, NULL},
 };
 

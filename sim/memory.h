@@ -34,6 +34,13 @@ int memory_take_openssl(void);
 long memory_openssl_count(void);
 long memory_openssl_failed(void);
 void memory_openssl_fail(long skip, long times);
+/*
+** From now on notes, of OpenSSL's allocations that have the same calls above them, so many: the
+** first ones. Most of thousands are the same again, which a run with memory tells.
+*/
+void memory_openssl_note(unsigned of_each);
+long memory_openssl_noted(long i); /* the number, from 1, of the ith noted, from 0; 0: no more */
+long memory_openssl_places(void);  /* how many there are that differ */
 
 /* Each allocation that fails prints the calls above it on stderr. */
 void memory_trace(int on);

@@ -7,6 +7,8 @@
 --   alloc N once|twice|on|ever  the nth allocation fails; and the next, too, since Lua collects garbage and tries again;
 --                            all from there on; these and all until the state is closed
 --   crypto N once            the nth of OpenSSL's own
+--   places N                 like `none`; the result is which of OpenSSL's own are the first N of their place (the
+--                            calls above them), and how many places there are
 --   call NAME N ERRNO        the nth call of the system's NAME fails; ERRNO 0: it does one byte only
 --
 -- The result is "fine", or a line for each problem. See sweep.lua for what is judged.
@@ -54,8 +56,7 @@ local function isSensible(err)
   end
   if type(err) ~= "table" then return false end
   local own = rawget(err, "name")
-  local isOfTls = own == "TypeError" and (err.message:find "tls: " or err.message:find "^reload: ")
-  return sensible[own] or isOpensslHurt and isOfTls
+  return sensible[own]
 end
 
 -- An error that left the library.
@@ -246,6 +247,17 @@ end
 
 -- What is made -------------------------------------------------------------------------------------------------------
 
+-- For want of memory OpenSSL may fail in its own words, but nobody's certificate is to be blamed, unless that is what the
+-- scenario is about.
+local blamed = {}
+local function isBlame(message)
+  if message:find "the other side" then return false end -- which had no memory, and this one has heard an alert
+  for _, words in ipairs(blamed) do
+    if message:find(words, 1, true) then return false end
+  end
+  return message:find "certificate" or message:find "issuer" or message:find "key too"
+end
+
 local codes = {
   dns = true, refused = true, timeout = true, tls = true, http = true, protocol = true, slow = true, network = true,
   aborted = true, memory = true, file = true, system = true, url = true, proxy = true,
@@ -271,6 +283,7 @@ local function track(record, object, isFinal)
   local function onerror(event)
     record.error = event.code
     if record.closes > 0 then problem "an error behind its close" end
+    if isOpensslHurt and event.code == "tls" and isBlame(event.message) then problem("TLS: %s", event.message) end
     if not codes[event.code] then problem("an error with the code %s: %s", tostring(event.code), tostring(event.message)) end
   end
   object:addEventListener("close", onclose, true)
@@ -461,6 +474,11 @@ local function counted(calls, ours, theirs)
   return table.concat(list, " ")
 end
 
+local function places()
+  local list, n = world.noteOpenssl()
+  return ("places=%d %s"):format(n, table.concat(list, " "))
+end
+
 --- Sets the fault up. Returns what lifts it; nil: nothing does, to the end.
 local function hurt(command)
   local kind, what, n, more = command:match "^(%l+) ?(%g*) ?(%g*) ?(%g*)"
@@ -473,6 +491,8 @@ local function hurt(command)
     isOpensslHurt = true
     world.starveOpenssl(tonumber(what) - 1, 1)
     return function() world.starveOpenssl(0, 0) end
+  elseif kind == "places" then
+    world.noteOpenssl(tonumber(what))
   elseif kind == "call" then
     world.fail(what, tonumber(more), tonumber(n) - 1, 1)
     return function() world.fail(what, 0, 0, 0) end
@@ -490,7 +510,7 @@ local function play(scenario, command)
   local ours, _, theirs = world.allocations()
   local lift = spared(hurt, command)
   local fine, err = pcall(scenario.run, stage)
-  local told = command == "none" and spared(counted, calls, ours, theirs) or nil
+  local told = command == "none" and spared(counted, calls, ours, theirs) or command:find "^places" and spared(places) or nil
   if lift then lift() end
   starving = starving and not lift
   if not fine then
@@ -512,6 +532,7 @@ end
 
 world.begin {}
 local scenario = assert(scenarios[name], "no such scenario: " .. name)
+blamed = scenario.blamed or blamed
 if not scenario.loads then
   stage.load()
   require "lunawire.reliable"

@@ -133,6 +133,7 @@ static struct {
     unsigned skip, times;
     int err;
   } calls[CALL_COUNT];
+  long struck; /* calls that failed because of world_fail */
   thread threads[THREADS];
   struct {
     char name[64], addresses[256];
@@ -234,6 +235,7 @@ static int gate(int call) {
       w.calls[call].skip--;
     } else {
       w.calls[call].times--;
+      w.struck++;
       return w.calls[call].err ? w.calls[call].err : -1;
     }
   }
@@ -252,6 +254,10 @@ int world_fail(const char *name, int err, unsigned skip, unsigned times) {
 
 void world_spare(void) {
   for (unsigned i = 0; i < CALL_COUNT; i++) w.calls[i].times = 0;
+}
+
+long world_struck(void) {
+  return w.struck;
 }
 
 long world_calls(const char *name) {

@@ -68,6 +68,8 @@ uint64_t world_moved(void); /* bytes that were written or read since the world b
 int world_fail(const char *name, int err, unsigned skip, unsigned times);
 /* What world_fail has announced does not come. */
 void world_spare(void);
+/* How many calls have failed in this world because of it. */
+long world_struck(void);
 /* How often it was called in this world. */
 long world_calls(const char *name);
 /* The names, one after the other; NULL after the last. */
