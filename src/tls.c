@@ -42,9 +42,11 @@ struct lw_tls {
   char peer[]; /* "host:port", for what is kept to resume; "" on a server */
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static BIO_METHOD *method; /* NULL: no memory */
-static int own_index;      /* of the lw_tls in its SSL */
+/* Of the process: made when first needed, and tried again while there is no memory for it. */
+static pthread_mutex_t preparing = PTHREAD_MUTEX_INITIALIZER;
+static BIO_METHOD *method;
+static int own_index = -1; /* of the lw_tls in its SSL */
+static int own_type;       /* of the BIO; there are only 127 */
 
 /* ------------------------------------------------------------------ the BIO */
 
@@ -84,13 +86,22 @@ static int keep_session(SSL *ssl, SSL_SESSION *session) {
   return 1;
 }
 
-static void prepare(void) {
-  own_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-  method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "lunawire");
-  if (!method) return;
-  BIO_meth_set_read(method, bio_read);
-  BIO_meth_set_write(method, bio_write);
-  BIO_meth_set_ctrl(method, bio_control);
+static BIO_METHOD *new_method(void) {
+  BIO_METHOD *made;
+  if (own_index < 0) own_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+  if (own_type <= 0) own_type = BIO_get_new_index();
+  if (own_index < 0 || own_type <= 0 || !(made = BIO_meth_new(own_type | BIO_TYPE_SOURCE_SINK, "lunawire"))) return NULL;
+  BIO_meth_set_read(made, bio_read);
+  BIO_meth_set_write(made, bio_write);
+  BIO_meth_set_ctrl(made, bio_control);
+  return made;
+}
+
+static BIO *new_bio(void) {
+  pthread_mutex_lock(&preparing);
+  if (!method) method = new_method();
+  pthread_mutex_unlock(&preparing);
+  return method ? BIO_new(method) : NULL;
 }
 
 /* ------------------------------------------------------------------- verdicts */
@@ -358,14 +369,13 @@ lw_tls *lw_tls_new(lw_tls_context *context, lw_pool *pool, const char *host, uns
   SSL_CTX *ssl_context = lw_tls_context_ssl(context);
   lw_tls *tls = calloc(1, sizeof *tls + n);
   BIO *bio;
-  pthread_once(&once, prepare);
   if (!tls) return NULL;
   tls->context = lw_tls_context_hold(context);
   tls->pool = pool;
   tls->server = !host;
   lw_buf_init(&tls->out);
   if (host) snprintf(tls->peer, n, "%s:%hu", host, port);
-  if (!method || !(bio = BIO_new(method))) goto fail;
+  if (!(bio = new_bio())) goto fail;
   BIO_set_data(bio, tls);
   BIO_set_init(bio, 1);
   if (!(tls->ssl = SSL_new(ssl_context))) {
