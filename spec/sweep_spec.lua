@@ -45,50 +45,81 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
     assert.equal(kinds.call.points, kinds.call.struck, said)
   end)
 
-  -- One allocation that failed while an authority was read, and every later connection heard that its certificate had no
-  -- issuer, or that its key was too weak.
-  it("authorities are read with all that OpenSSL needs of them, or not", function()
-    local certs = pki.new()
-    finally(function() certs:close() end)
-    local said = over([[
-      local world = package.loadlib(package.searchpath("lunawire.core", package.cpath), "luaopen_world")()
-      world.begin {}
-      local lunawire = require "lunawire"
-      local root, chain, key = ...
-      local file = assert(io.open(root))
-      local pem = file:read "a"
-      file:close()
-      local server = lunawire.WebSocketServer { port = 0, tls = { cert = chain, key = key } }
-      local refused, opened, unlike = 0, 0, 0
-      for n = 1, 100000, 5 do
-        local words
-        local _, _, _, before = world.allocations()
-        world.starveOpenssl(n, 1)
-        local fine, ws = pcall(lunawire.WebSocket, server.url, nil, { tls = { ca = n .. "\n" .. pem } }) -- each reads it anew
-        world.starveOpenssl(0, 0)
-        local _, _, _, failed = world.allocations()
-        if failed == before then break end
-        if fine then
+  describe("OpenSSL's own", function()
+    local certs
+    setup(function() certs = pki.new() end)
+    teardown(function() certs:close() end)
+
+    -- `script` knows a wss server by its url; world.starveOpenssl, of which `struck` tells; and connect(tls, n): "open" or
+    -- why not, and whether the constructor raised that. With n, the allocation after so many fails once that is done.
+    local function secure(script, ...)
+      return over([[
+        local world = package.loadlib(package.searchpath("lunawire.core", package.cpath), "luaopen_world")()
+        world.begin {}
+        local lunawire = require "lunawire"
+        local chain, key, trusted = ...
+        local url = lunawire.WebSocketServer({ port = 0, tls = { cert = chain, key = key } }).url
+        local function struck() return (select(4, world.allocations())) end
+        local function connect(tls, n)
+          local fine, ws = pcall(lunawire.WebSocket, url, nil, { tls = tls })
+          if not fine then return ws, true end
+          local words
           ws.onerror = function(event) words = event.message end
           ws.onopen = function() words = "open" end
+          if n then world.starveOpenssl(n, 1) else world.starveOpenssl(0, 0) end
           local deadline = lunawire.now() + 5000
           while not words and lunawire.now() < deadline do lunawire.step(5000) end
+          world.starveOpenssl(0, 0)
           ws:close()
+          return words or "nothing"
         end
-        if not fine then
-          refused = refused + 1
-          if ws.name ~= "MemoryError" then print(n, ws) end
-        elseif words == "open" then
-          opened = opened + 1
-        elseif words and words:find "the other side refused the handshake" then
-          unlike = unlike + 1 -- an algorithm for which SSL_CTX_new had no memory is one that OpenSSL does not know
-        else
-          print(n, words)
+      ]] .. script, certs:cert "good", certs:key "good", ...)
+    end
+
+    -- One allocation that failed while an authority was read, and every later connection heard that its certificate had no
+    -- issuer, or that its key was too weak.
+    it("authorities are read with all that is needed of them, or not", function()
+      assert.equal("fine\n", secure([[
+        local file = assert(io.open(trusted))
+        local pem = file:read "a"
+        file:close()
+        local refused, opened, unlike = 0, 0, 0
+        for n = 1, 100000, 5 do
+          local before = struck()
+          world.starveOpenssl(n, 1)
+          local words, raised = connect { ca = n .. "\n" .. pem } -- each reads it anew
+          world.starveOpenssl(0, 0)
+          if struck() == before then break end
+          if raised and words.name == "MemoryError" then
+            refused = refused + 1
+          elseif words == "open" then
+            opened = opened + 1
+          elseif not raised and words:find "the other side refused the handshake" then
+            unlike = unlike + 1 -- an algorithm for which SSL_CTX_new had no memory is one that OpenSSL does not know
+          else
+            print(n, words)
+          end
         end
-      end
-      print(refused > 50 and opened > 50 and unlike < 10 and "fine" or refused .. " " .. opened .. " " .. unlike)
-    ]], certs:single "root", certs:cert "good", certs:key "good")
-    assert.equal("fine\n", said)
+        print(refused > 50 and opened > 50 and unlike < 10 and "fine" or refused .. " " .. opened .. " " .. unlike)
+      ]], certs:single "root"))
+    end)
+
+    it("authorities that were found in a directory without memory for them are looked for again", function()
+      assert.equal("fine\n", secure([[
+        local failed, opened = 0, 0
+        for n = 1, 100000, 17 do
+          local before = struck()
+          local tls = { ca = trusted, alpn = { "http/1.1", "x" .. n } } -- each time a context of its own
+          local first = connect(tls, n)
+          if struck() == before then break end
+          if first == "open" then opened = opened + 1 else failed = failed + 1 end
+          if first:find "issuer" or first:find "key too" or first:find "signature" then print(n, first) end
+          local second = connect(tls)
+          if second ~= "open" then print(n, second) end
+        end
+        print(failed > 20 and opened > 1 and "fine" or failed .. " " .. opened)
+      ]], certs:trustDirectory "root"))
+    end)
   end)
 
   -- A certificate whose key there was no memory for was kept, and no server of that `ca` could be reached any more.
