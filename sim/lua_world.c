@@ -610,6 +610,12 @@ static int ask(lua_State *L) {
   return 3;
 }
 
+/* world.setenv(name, value): in this process, and those it begins. */
+static int set_variable(lua_State *L) {
+  if (setenv(luaL_checkstring(L, 1), luaL_checkstring(L, 2), 1) < 0) return luaL_error(L, "setenv: %s", strerror(errno));
+  return 0;
+}
+
 static const luaL_Reg functions[] = {
   {"begin", begin},         {"finish", finish},       {"law", law},           {"now", now},
   {"pass", pass},           {"next", next_time},      {"state", tell_state},  {"host", host},
@@ -619,6 +625,7 @@ static const luaL_Reg functions[] = {
   {"link", link_at},        {"snap", break_link},     {"cut", cut_link},      {"random", random_number},
   {"run", run},               {"apart", apart},         {"starveOpenssl", starve_openssl}, {"spare", spare},
   {"noteOpenssl", note_openssl}, {"trace", trace},    {"branch", branch},       {"serve", serve},       {"ask", ask},
+  {"setenv", set_variable},
   {NULL, NULL},
 };
 
