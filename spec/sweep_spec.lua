@@ -124,7 +124,7 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
 
   -- A certificate whose key there was no memory for was kept, and no server of that `ca` could be reached any more.
   it("nor does it when OpenSSL has no memory", function()
-    local said, status = sweep "--kinds=crypto --sample=61 wss"
+    local said, status = sweep "--kinds=crypto --sample=37 wss"
     assert.equal(0, status, said)
     assert.is_true(tonumber(said:match "(%d+) points") >= 100, said)
   end)

@@ -69,7 +69,7 @@ static const char *const texts[] = {
         "an HTTP header with a name that is not allowed, or a space before its colon",
     [-LW_ERR_HTTP_VALUE] = "an HTTP header with a control character in its value",
     [-LW_ERR_HTTP_COUNT] = "too many HTTP headers",
-    [-LW_ERR_HTTP_SIZE] = "HTTP headers larger than maxHeaderSize",
+    [-LW_ERR_HTTP_SIZE] = "the HTTP head is too large",
     [-LW_ERR_HTTP_TARGET] = "a request target that is too long",
     [-LW_ERR_HTTP_CHUNK] = "an HTTP body whose chunks are broken",
 
