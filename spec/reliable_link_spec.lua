@@ -160,6 +160,27 @@ describe("what comes after the hellos", function()
     assert.equal("ack 5\n", link:acknowledgement()) -- who asks again hears it again
   end)
 
+  it("that could not be sent is due again", function()
+    local link = opened(5)
+    assert.equal("message", link:take("message", 6))
+    assert.equal("ack 6\n", link:acknowledgement())
+    assert.is_nil(link:acknowledgement())
+    link:unsaid()
+    assert.equal("ack 6\n", link:acknowledgement())
+    assert.is_nil(link:acknowledgement())
+  end)
+
+  it("does not speak of a message that could not be delivered", function()
+    local link = opened(5)
+    link:take("message", 6)
+    link:take("message", 7)
+    link:untake(7)
+    link:untake(5) -- not the last
+    assert.equal("ack 6\n", link:acknowledgement())
+    assert.equal("message", link:take("message", 7))
+    assert.equal("ack 7\n", link:acknowledgement())
+  end)
+
   it("is not acknowledged while it is deferred, nor what follows it", function()
     local link = opened()
     for n = 1, 4 do

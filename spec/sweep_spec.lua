@@ -129,6 +129,15 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
     assert.is_true(tonumber(said:match "(%d+) points") >= 100, said)
   end)
 
+  -- An error of memory within them left what reconnects without its close, or for ever without an attempt.
+  for name, points in pairs { ["giving up"] = 40, reconnecting = 40, reliable = 60, ["reliable and away"] = 50 } do
+    it("what is policy goes on when there is memory again: " .. name, function()
+      local said, status = sweep(("--kinds=alloc --modes=twice,on --sample=29 '%s'"):format(name))
+      assert.equal(0, status, said)
+      assert.is_true(tonumber(said:match "(%d+) points") >= points, said)
+    end)
+  end
+
   it("an error that is none of memory is found, and how to see it again is said", function()
     local said, status = sweep "--modes=twice --kinds=alloc wrong"
     assert.equal(1, status)

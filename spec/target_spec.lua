@@ -244,6 +244,21 @@ describe("an error in a handler", function()
       end
     end
     assert.is_true(Door.try(door(), target.event "open"))
+    assert.is_true(Door.try(door(), target.event "open", { entries = false, done = 0 }))
+  end)
+
+  it("is told once to each, though it takes two calls", function()
+    local one, log, note = door(), notes()
+    one:addEventListener("open", note "a")
+    one:addEventListener("open", note "b", true)
+    one:addEventListener("open", note "c")
+    local progress = { entries = false, done = 0 }
+    Door.try(one, target.event "open", progress)
+    assert.equal("b a c", heard(log))
+    assert.equal(3, progress.done)
+    progress.done = 1 -- as if there had been no memory for the others
+    Door.try(one, target.event "open", progress)
+    assert.equal("b a c a c", heard(log))
   end)
 
   it("is the first of several", function()

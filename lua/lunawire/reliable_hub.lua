@@ -430,7 +430,9 @@ function methods.send(object, data, options)
   end
   local bytes, binary, plain = links.bytes(data, options)
   link:add { number = nil, data = bytes, binary = binary, plain = plain, at = 0, receipt = nil }
-  if session.line then link:write(session.line.socket) end
+  local line = session.line
+  -- It is accepted. Without memory to hand it over this line has a hole where it should be, so it goes over the next.
+  if line and not pcall(link.write, link, line.socket) then line.socket:terminate "not enough memory" end
   return true
 end
 
@@ -450,8 +452,9 @@ function methods.close(object, code, reason)
   core.checkClose(code, reason, true)
   local line = finish(session, "server")
   if not line then return end
-  line.socket:send(links.farewell)
+  local fine, problem = pcall(line.socket.send, line.socket, links.farewell)
   line.socket:close(code or 1000, reason)
+  if not fine then error(problem, 0) end
 end
 
 --- The messages deferred up to this number are taken for good.
