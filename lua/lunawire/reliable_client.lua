@@ -385,7 +385,7 @@ local function attach(state)
   for kind, listener in pairs(listeners) do
     local function own(incoming) return listener(state, incoming) end
     state.listeners[kind] = own
-    socket:addEventListener(kind, own, true)
+    socket:addEventListener(kind, own, { capture = true })
   end
   if socket.readyState == 1 then
     local errors = occasion.new()
