@@ -268,7 +268,7 @@ unsigned short lw_conn_address(const lw_conn *c, char text[LW_ADDRESS_TEXT]) {
 }
 
 const lw_tls *lw_conn_tls(const lw_conn *c) {
-  return c->stream.tls && lw_tls_is_ready(c->stream.tls) ? c->stream.tls : NULL;
+  return c->stream.tls && lw_tls_has_agreed(c->stream.tls) ? c->stream.tls : NULL;
 }
 
 const char *lw_conn_through(const lw_conn *c) {

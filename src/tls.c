@@ -38,6 +38,8 @@ struct lw_tls {
   unsigned ended : 1; /* close_notify is queued */
   unsigned no_memory : 1;
   unsigned heard_http : 1;
+  unsigned dry : 1;    /* OpenSSL has read all there is, and wants more */
+  unsigned agreed : 1; /* the handshake was done, whatever came then */
   size_t host_length;
   char peer[]; /* "host:port", for what is kept to resume; "" on a server */
 };
@@ -56,6 +58,7 @@ static int bio_read(BIO *bio, char *into, int n) {
   BIO_clear_retry_flags(bio);
   if (n <= 0) return 0;
   if (take == 0) {
+    tls->dry = 1;
     BIO_set_retry_read(bio);
     return -1;
   }
@@ -427,8 +430,17 @@ lw_buf *lw_tls_output(lw_tls *tls) {
   return &tls->out;
 }
 
-/* OpenSSL's call returned `result`: 0 if it merely wants more, LW_ERR_EOF, or it failed. */
+int lw_tls_has_agreed(const lw_tls *tls) {
+  return tls->agreed;
+}
+
+/*
+** OpenSSL's call returned `result`: 0 if it merely wants more, LW_ERR_EOF, or it failed. It may
+** want more and have errors in its queue that it has got over: SSL_get_error takes them for a
+** failure.
+*/
 static int verdict(lw_tls *tls, int result) {
+  if (tls->dry) return 0;
   switch (SSL_get_error(tls->ssl, result)) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: return 0;
@@ -441,8 +453,10 @@ int lw_tls_shake(lw_tls *tls) {
   int result;
   if (tls->failed || SSL_is_init_finished(tls->ssl) || (tls->server && !tls->begun)) return 0;
   tls->begun = 1;
+  tls->dry = 0;
   ERR_clear_error();
   result = SSL_do_handshake(tls->ssl);
+  tls->agreed |= result == 1;
   return result == 1 ? 0 : verdict(tls, result);
 }
 
@@ -453,8 +467,10 @@ long lw_tls_open(lw_tls *tls, const unsigned char *cipher, size_t n, unsigned ch
   tls->begun = 1;
   tls->in = cipher;
   tls->in_left = n;
+  tls->dry = 0;
   ERR_clear_error();
   while (room > used && (result = SSL_read_ex(tls->ssl, plain + used, room - used, &got)) == 1) used += got;
+  tls->agreed |= used > 0 || SSL_is_init_finished(tls->ssl);
   if (result != 1) err = verdict(tls, result);
   tls->in = NULL;
   tls->in_left = 0;

@@ -46,6 +46,8 @@ int lw_tls_reserve(lw_tls *tls, size_t n);
 int lw_tls_shake(lw_tls *tls);
 /* 1 once the handshake is done: data may be sealed. */
 int lw_tls_is_ready(const lw_tls *tls);
+/* 1 once the handshake is done, for good: what was agreed on can be told, though the next record may have failed. */
+int lw_tls_has_agreed(const lw_tls *tls);
 /* 1 until the handshake is done or has failed. */
 int lw_tls_shaking(const lw_tls *tls);
 /* Queues our close_notify (RFC 8446, 6.1); twice is once. */
@@ -78,7 +80,7 @@ typedef struct lw_tls_facts {
   int resumed;
 } lw_tls_facts;
 
-/* Once it is ready. */
+/* Once it has agreed. */
 void lw_tls_tell(const lw_tls *tls, lw_tls_facts *facts);
 
 /* The peer's certificate in words: each an allocated string (free), NULL where there is none. */
