@@ -453,6 +453,15 @@ describe("a wss server #foreign", function()
     fine(visit(proxy, { sizes = { 0, 1, 300 } }))
   end)
 
+  -- event.request.tls was nil then, though the request came over TLS: a handler that asked for its peer raised.
+  it("tells what was agreed on, though the record behind the request is damaged", function()
+    local server, log = serve()
+    peer:ask("visit", { port = server.port, damaged = true })
+    wire.await(function() return log[2] end, "close")
+    assert.equal("connection", log[1])
+    assert.matches("^TLSv1%.[23]$", log.requests[1].tls.version)
+  end)
+
   it("tells of a damaged record, and no other socket hears of it", function()
     local server, log = serve()
     local proxy = Proxy.new { port = server.port }

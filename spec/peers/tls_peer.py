@@ -321,10 +321,16 @@ class Abilities:
             line = Line(sock, context, seen, server_hostname=options.get("name"), session=session)
             line.slice = options.get("slice")
             line.shake()
-            line.write(
+            request = (
                 f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
             )
+            if options.get("damaged"):  # a record that nobody can read, in the same segment
+                line.tls.write(request)
+                sock.sendall(line.outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+                line.head()
+                line.read(1)
+            line.write(request)
             seen["head"] = line.head()
             for n in options.get("sizes", [5]):
                 payload = os.urandom(n)
