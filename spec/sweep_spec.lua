@@ -37,7 +37,7 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
   it("there is a world to see it in", function() assert.is_true(isThere()) end)
 
   it("nothing crashes, hangs or leaks, each socket tells its close once, and the next connection works", function()
-    local said, status = sweep "--kinds=alloc,call --sample=131"
+    local said, status = sweep "--kinds=alloc,call --sample=149"
     local kinds, _, scenarios = tally.read(said, "all"), said:gsub("%f[^\n\0]%g[^\n]*, [%d.]+ s\n", "")
     assert.equal(0, status, said)
     assert.is_true(scenarios >= 56, said)
