@@ -69,8 +69,9 @@ describe("perMessageDeflate", function()
   }
   for i, case in ipairs(OFFERS) do
     it(("%d is offered as `%s`"):format(i, tostring(case[2])), function()
-      WebSocket(server.url, nil, { perMessageDeflate = case[1] })
+      local ws = WebSocket(server.url, nil, { perMessageDeflate = case[1] })
       assert.equal(case[2] and long(case[2]), server:asked().request.headers["sec-websocket-extensions"])
+      assert.equal(0, ws.readyState) -- held until here: nobody listens, so it may be collected
     end)
   end
 
