@@ -691,7 +691,7 @@ scenario("wrong certificate", function(S)
   S.expect(why and why:find "certificate", "why in words: " .. tostring(why))
   local raised = select(2, pcall(S.lunawire.WebSocketServer, { tls = { cert = S.directory .. "/file", key = "no key" } }))
   S.expect(type(raised) == "table" and raised.name == "TypeError", "no certificate")
-end, { tls = true, blamed = { "(depth 1, CN=intermediate, issued by CN=root)" } })
+end, { tls = true, blamed = { "unable to get local issuer certificate (depth 1, " } })
 
 scenario("trust in a directory", function(S)
   local tls = { ca = S.directory .. "/root.d" }
