@@ -56,7 +56,10 @@ local function isSensible(err)
   end
   if type(err) ~= "table" then return false end
   local own = rawget(err, "name")
-  return sensible[own]
+  if sensible[own] then return true end
+  -- what was named cannot be read
+  return own == "TypeError"
+    and (err.message:find "tls: ca .*: Permission denied$" or err.message:find "tls: ca .*: No such file or directory$")
 end
 
 -- An error that left the library.

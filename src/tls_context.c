@@ -286,9 +286,12 @@ static int trust_text(lw_tls_context *context, X509_STORE *store, const char *so
   return err;
 }
 
-static int is_directory(const lw_sys *sys, const char *path) {
+/* 1, 0, LW_ERR_MEMORY, or LW_ERR_TLS and why. */
+static int is_directory(const lw_sys *sys, const char *path, char *why) {
   struct stat status;
-  return sys->stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+  if (sys->stat(path, &status) == 0) return S_ISDIR(status.st_mode);
+  if (errno == ENOMEM) return LW_ERR_MEMORY;
+  return tell(why, "ca", path, lw_strerror(LW_ERR_SYS(errno)));
 }
 
 static int has_spoilt(X509_STORE *store) {
@@ -357,8 +360,10 @@ void lw_tls_context_mend(lw_tls_context *context) {
 
 static int load_trust(lw_tls_shelf *shelf, const lw_sys *sys, lw_tls_context *context, const char *ca, char *why) {
   X509_STORE *store;
+  int by_directory = ca && !is_pem(ca) ? is_directory(sys, ca, why) : 0;
+  if (by_directory < 0) return by_directory;
   if (!ca && context->options.server) return 0;
-  if (ca && (is_pem(ca) || !is_directory(sys, ca))) {
+  if (ca && !by_directory) {
     store = SSL_CTX_get_cert_store(context->ssl);
     X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN); /* who is named is trusted, root or not */
     return trust_text(context, store, ca, why);
