@@ -212,7 +212,7 @@ end
 
 local function drop(side)
   trace("%s terminates", side.name)
-  side.closing = side.closing or { code = 1006, reason = "" }
+  if side.ws.readyState < 2 then side.closing = { code = 1006, reason = "" } end -- else it has closed, or failed, before
   side.ws:terminate "drop"
 end
 
