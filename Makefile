@@ -53,6 +53,7 @@ INSTALL = LUA='$(LUA)' CC='$(CC)' CPPFLAGS='$(CPPFLAGS) $(LUA_CFLAGS) $(LIB_CFLA
 Q    = $(if $(V),,@)
 SAY  = $(if $(V),@:,@printf '  %-4s %s\n')
 MAKE_QUIETLY = $(MAKE) --no-print-directory
+COMPILING = $(MAKE_QUIETLY) -j $(JOBS)
 
 , = ,
 
@@ -156,7 +157,7 @@ torture: ready-test      ## what takes minutes: faults and kills by the hundred 
 
 ready-test:
 	@$(INSTALL) build chat test
-	@$(MAKE_QUIETLY) core probe $(SIM_HERE) packages
+	@$(COMPILING) core probe $(SIM_HERE) packages
 
 packages: $(PACKAGES)
 	@:
@@ -195,7 +196,7 @@ FUZZ_CFLAGS = -O2 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,u
 fuzz: JOBS = 1
 fuzz:                    ## fuzz what parses a peer's bytes, each FUZZERS for SECONDS (60) or RUNS; findings go to fuzz/findings/
 	@$(INSTALL) build check
-	@$(MAKE_QUIETLY) BUILD=build-fuzz CC=clang CFLAGS='$(FUZZ_CFLAGS)' fuzzers
+	@$(COMPILING) BUILD=build-fuzz CC=clang CFLAGS='$(FUZZ_CFLAGS)' fuzzers
 	@LUA='$(LUA)' JOBS='$(JOBS)' fuzz/run.sh build-fuzz '$(SECONDS)' '$(or $(RUNS),0)' $(FUZZERS)
 
 # Of the files of FLOORS, what the corpora and the seeds reach.
@@ -235,13 +236,13 @@ check: ready-check       ## the longer set: each of the check-... below, one aft
 
 ready-check:
 	@$(INSTALL) build chat test check
-	@$(MAKE_QUIETLY) core probe $(SIM_HERE) packages
+	@$(COMPILING) core probe $(SIM_HERE) packages
 
 check-gcc:               ## gcc, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-gcc CC=gcc core probe $(SIM_HERE)
+	@$(COMPILING) BUILD=build-gcc CC=gcc core probe $(SIM_HERE)
 
 check-clang:             ## clang, warnings as errors
-	@$(MAKE_QUIETLY) BUILD=build-clang CC=clang core probe $(SIM_HERE)
+	@$(COMPILING) BUILD=build-clang CC=clang core probe $(SIM_HERE)
 
 check-layers:            ## every #include against the table in docs/architecture.md
 	@$(LUA) tools/layers.lua
@@ -286,7 +287,7 @@ check-luas:              ## a smoke test under each other Lua that is installed 
 # preloaded: the tools around it, mktemp for one, leak.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 check-asan:              ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE_QUIETLY) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe $(SIM_HERE)
+	@$(COMPILING) BUILD=build-asan CC=gcc CFLAGS='$(SANITIZE)' LDFLAGS=-Wl,-z,nodelete core probe $(SIM_HERE)
 	@RUN="env LD_PRELOAD=`gcc -print-file-name=libasan.so`" \
 		ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		LSAN_OPTIONS=suppressions='$(CURDIR)/spec/lsan.supp':print_suppressions=0 \
@@ -305,7 +306,7 @@ check-valgrind: core probe $(SIM_HERE) ## the quick specs under valgrind
 	@echo "under valgrind: `grep ' passed, ' $(BUILD)/valgrind.log | tail -n 1`"
 
 check-fuzz:              ## each fuzzer for three seconds
-	@$(MAKE_QUIETLY) fuzz SECONDS=3
+	@$(MAKE_QUIETLY) fuzz SECONDS=3 JOBS=2
 
 # --- the rest -------------------------------------------------------------------------------
 
