@@ -563,25 +563,4 @@ function wrong.answered(peer, row, how)
   assert.same({ 8, body }, { frame.opcode, frame.payload })
 end
 
--- --- tests made of tables -----------------------------------------------------------------------------
-
--- One test for each row and each way over TLS; `it` is busted's.
-function wrong.each(it, rows, run)
-  for _, row in ipairs(rows) do
-    for _, way in ipairs(wrong.secure) do
-      it(("%s, %s"):format(row[1], way), function() run(row, way) end)
-    end
-  end
-end
-
-function wrong.together(first, second)
-  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
-end
-
--- The header of permessage-deflate, with what a row wants besides of this end ("client", "server").
-function wrong.agreed(side, parameter)
-  local name = "permessage-deflate"
-  return { ["Sec-WebSocket-Extensions"] = parameter and ("%s; %s_%s"):format(name, side, parameter) or name }
-end
-
 return wrong

@@ -11,6 +11,24 @@ local wrong = require "spec.wrong"
 local EXTENSIONS, PMD = "Sec-WebSocket-Extensions", "permessage-deflate"
 local slicing = wrong.slicing
 
+-- One test for each row and way.
+local function each(rows, run)
+  for _, row in ipairs(rows) do
+    for _, way in ipairs(wrong.secure) do
+      it(("%s, %s"):format(row[1], way), function() run(row, way) end)
+    end
+  end
+end
+
+local function together(first, second)
+  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
+end
+
+-- permessage-deflate, and of the server what the row wants besides.
+local function agreed(more)
+  return { [EXTENSIONS] = more and ("%s; server_%s"):format(PMD, more) or PMD }
+end
+
 describe("over TLS #foreign #slow", function()
   local certs
   setup(function()
@@ -60,20 +78,19 @@ describe("over TLS #foreign #slow", function()
       peer:close()
     end
 
-    wrong.each(it, wrong.responses, function(row, way)
+    each(wrong.responses, function(row, way)
       local _, heard, peer = meet(way, {})
       answer(peer, row[2], way)
       refuses(heard, peer, row)
     end)
 
-    wrong.each(it, { { "a protocol was asked for and none came", nil, nil, 101, "subprotocol" } }, function(row, way)
+    each({ { "a protocol was asked for and none came", nil, nil, 101, "subprotocol" } }, function(row, way)
       local _, heard, peer = meet(way, {}, "chat")
       answer(peer, wire.switch, way)
       refuses(heard, peer, row)
     end)
 
-    local half = { { "the end after half a head", nil, nil, nil, "ended the connection before it answered" } }
-    wrong.each(it, half, function(row, way)
+    each({ { "the end after half a head", nil, nil, nil, "ended the connection before it answered" } }, function(row, way)
       local _, heard, peer = meet(way, {})
       answer(peer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: web", way)
       peer:shutdown()
@@ -82,7 +99,7 @@ describe("over TLS #foreign #slow", function()
   end)
 
   describe("a client takes", function()
-    wrong.each(it, wrong.unusual, function(row, way)
+    each(wrong.unusual, function(row, way)
       local ws, heard, peer = meet(way, {})
       answer(peer, function(key) return (type(row[2]) == "function" and row[2](key) or row[2]) .. "\x81\x05Hello" end, way)
       wire.await(function() return heard[2] end, "a message")
@@ -91,7 +108,7 @@ describe("over TLS #foreign #slow", function()
       peer:close()
     end)
 
-    wrong.each(it, { { "deflate with client_max_window_bits=8, and sends uncompressed" } }, function(_, way)
+    each({ { "deflate with client_max_window_bits=8, and sends uncompressed" } }, function(_, way)
       local ws, heard, peer = meet(way, { perMessageDeflate = { threshold = 0 } })
       answer(peer, function(key) return wire.switch(key, { [EXTENSIONS] = PMD .. "; client_max_window_bits=8" }) end, way)
       wire.heard(heard, "open")
@@ -110,7 +127,7 @@ describe("over TLS #foreign #slow", function()
   end
 
   describe("a client tells a frame", function()
-    wrong.each(it, wrong.together(wrong.masks.client, wrong.frames), function(row, way)
+    each(together(wrong.masks.client, wrong.frames), function(row, way)
       local _, heard, peer = opened(way, { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments })
       wrong.told(peer, row, slicing(way))
       peer:close()
@@ -119,7 +136,7 @@ describe("over TLS #foreign #slow", function()
   end)
 
   describe("a client takes a frame", function()
-    wrong.each(it, wrong.fine, function(row, way)
+    each(wrong.fine, function(row, way)
       local ws, heard, peer = opened(way, { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments })
       wrong.answered(peer, row, slicing(way))
       if row[3][#row[3]]:match "^close" then peer:close() end
@@ -130,7 +147,7 @@ describe("over TLS #foreign #slow", function()
   end)
 
   describe("a client hears half of it and no more:", function()
-    wrong.each(it, wrong.cuts, function(row, way)
+    each(wrong.cuts, function(row, way)
       local _, heard, peer = opened(way, {})
       peer:frame { "text", payload = "whole" }
       desk.say(peer, wrong.bytes(row, "client"), slicing(way))
@@ -143,8 +160,8 @@ describe("over TLS #foreign #slow", function()
   end)
 
   describe("a client tells a compressed message", function()
-    wrong.each(it, wrong.compressed, function(row, way)
-      local _, heard, peer = opened(way, { maxPayload = 100000 }, wrong.agreed("server", row[4]))
+    each(wrong.compressed, function(row, way)
+      local _, heard, peer = opened(way, { maxPayload = 100000 }, agreed(row[4]))
       wrong.told(peer, { row[1], row[2], row[3] }, slicing(way))
       peer:close()
       wire.heard(heard)
@@ -154,8 +171,8 @@ describe("over TLS #foreign #slow", function()
   end)
 
   describe("a client takes compressed messages:", function()
-    wrong.each(it, wrong.swollen, function(row, way)
-      local ws, heard, peer = opened(way, { maxPayload = 100000 }, wrong.agreed("server"))
+    each(wrong.swollen, function(row, way)
+      local ws, heard, peer = opened(way, { maxPayload = 100000 }, agreed())
       wrong.answered(peer, row, slicing(way))
       hear(heard, row[3])
       ws:terminate()

@@ -7,7 +7,26 @@ local pki = require "spec.pki"
 local wire = require "spec.wire"
 local wrong = require "spec.wrong"
 
+local EXTENSIONS, PMD = "Sec-WebSocket-Extensions", "permessage-deflate"
 local slicing = wrong.slicing
+
+-- One test for each row and way.
+local function each(rows, run)
+  for _, row in ipairs(rows) do
+    for _, way in ipairs(wrong.secure) do
+      it(("%s, %s"):format(row[1], way), function() run(row, way) end)
+    end
+  end
+end
+
+local function together(first, second)
+  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
+end
+
+-- permessage-deflate, and of the client what the row wants besides.
+local function agreed(more)
+  return { [EXTENSIONS] = more and ("%s; client_%s"):format(PMD, more) or PMD }
+end
 
 describe("over TLS #foreign #slow", function()
   local certs
@@ -37,7 +56,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server answers", function()
     serve { perMessageDeflate = true }
 
-    wrong.each(it, wrong.requests, function(row, way)
+    each(wrong.requests, function(row, way)
       local answer = desk.fetch(door[way], row[2], slicing(way))
       assert.equal(row[3], answer.status)
       assert.equal("eof", answer.ended)
@@ -51,7 +70,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server keeps", function()
     serve {}
 
-    wrong.each(it, { { "the frames that come with the request" } }, function(_, way)
+    each({ { "the frames that come with the request" } }, function(_, way)
       local bytes = wire.upgrade() .. frames.build { "text", payload = "early", key = "\1\2\3\4" }
       local peer = desk.ask(door[way], bytes, slicing(way))
       assert.equal(101, peer:head().status)
@@ -70,7 +89,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server tells a frame", function()
     serve { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments }
 
-    wrong.each(it, wrong.together(wrong.masks.server, wrong.frames), function(row, way)
+    each(together(wrong.masks.server, wrong.frames), function(row, way)
       local peer = wire.client(door[way].port)
       wrong.told(peer, row, slicing(way))
       peer:close()
@@ -81,7 +100,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server takes a frame", function()
     serve { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments }
 
-    wrong.each(it, wrong.fine, function(row, way)
+    each(wrong.fine, function(row, way)
       local peer = wire.client(door[way].port)
       wrong.answered(peer, row, slicing(way))
       local last = row[3][#row[3]]
@@ -96,7 +115,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server hears half of it and no more:", function()
     serve {}
 
-    wrong.each(it, wrong.cuts, function(row, way)
+    each(wrong.cuts, function(row, way)
       local peer = wire.client(door[way].port)
       peer:frame { "text", payload = "whole" }
       desk.say(peer, wrong.bytes(row, "server"), slicing(way))
@@ -111,8 +130,8 @@ describe("over TLS #foreign #slow", function()
   describe("a server tells a compressed message", function()
     serve { maxPayload = 100000, perMessageDeflate = true }
 
-    wrong.each(it, wrong.compressed, function(row, way)
-      local peer = wire.client(door[way].port, wrong.agreed("client", row[4]))
+    each(wrong.compressed, function(row, way)
+      local peer = wire.client(door[way].port, agreed(row[4]))
       wrong.told(peer, { row[1], row[2], row[3] }, slicing(way))
       peer:close()
       desk.heard(log, "close")
@@ -124,8 +143,8 @@ describe("over TLS #foreign #slow", function()
   describe("a server takes compressed messages:", function()
     serve { maxPayload = 100000, perMessageDeflate = true }
 
-    wrong.each(it, wrong.swollen, function(row, way)
-      local peer = wire.client(door[way].port, wrong.agreed("client"))
+    each(wrong.swollen, function(row, way)
+      local peer = wire.client(door[way].port, agreed())
       wrong.answered(peer, row, slicing(way))
       hears(row[3])
       peer:close()
