@@ -210,7 +210,8 @@ fuzz-coverage:           ## what the fuzzers' inputs so far reach of the files o
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz/%)
 	@:
 
-$(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(BUILD)/obj/fuzz/fuzz.o $(BELOW_LUA)
+$(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(BUILD)/obj/fuzz/fuzz.o $(BUILD)/obj/sim/memory.o \
+		$(BELOW_LUA)
 	$(SAY) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(WRAPPED) $(FUZZ_LDFLAGS) $(LDFLAGS) -o $@ $(filter-out $(FUZZ_REPLACED),$^) $(LIBS)
@@ -218,7 +219,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/%): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(BUILD)/ob
 $(BUILD)/fuzz/loop: $(BUILD)/obj/sim/world.o
 $(BUILD)/fuzz/loop: FUZZ_LDFLAGS = -Wl,--wrap=pthread_create
 $(BUILD)/fuzz/loop: FUZZ_REPLACED = %/src/sys.o
-$(BUILD)/obj/sim/world.o: UNSEEN = $(if $(findstring fuzzer-no-link,$(CFLAGS)),-fno-sanitize=fuzzer-no-link)
+$(patsubst %,$(BUILD)/obj/sim/%.o,world memory): UNSEEN = $(if $(findstring fuzzer-no-link,$(CFLAGS)),-fno-sanitize=fuzzer-no-link)
 
 -include $(FUZZERS:%=$(BUILD)/obj/fuzz/%.d) $(BUILD)/obj/fuzz/fuzz.d
 

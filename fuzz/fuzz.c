@@ -3,11 +3,12 @@
 */
 #include "fuzz.h"
 
-#include <malloc.h>
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "../sim/memory.h"
 
 FUZZ_BEGIN
 
@@ -80,78 +81,23 @@ void fuzz_log_bytes(fuzz_log *log, const char *name, const void *bytes, size_t n
   log->count += n;
 }
 
+void fuzz_log_slice(fuzz_log *log, const char *name, lw_slice slice) {
+  fuzz_log_number(log, name, (int64_t)slice.n);
+  fuzz_log_bytes(log, name, slice.bytes, slice.n);
+}
+
 int fuzz_log_same(const fuzz_log *a, const fuzz_log *b) {
   return a->digest == b->digest && a->count == b->count;
 }
 
 /* --- memory --- */
 
-/* The linker (--wrap) brings the calls of all that is linked here, so not those of shared libraries. */
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t count, size_t n);
-void *__real_realloc(void *block, size_t n);
-void __real_free(void *block);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t count, size_t n);
-void *__wrap_realloc(void *block, size_t n);
-void __wrap_free(void *block);
-char *__wrap_strdup(const char *text);
-char *__wrap_strndup(const char *text, size_t most);
-
-static size_t held;
-static long allowed = -1;
-
-static int starved(void) {
-  if (allowed < 0) return 0;
-  if (allowed == 0) return 1;
-  allowed--;
-  return 0;
-}
-
-static void *counted(void *block) {
-  if (block) held += malloc_usable_size(block);
-  return block;
-}
-
-void *__wrap_malloc(size_t n) {
-  return starved() ? NULL : counted(__real_malloc(n));
-}
-
-void *__wrap_calloc(size_t count, size_t n) {
-  return starved() ? NULL : counted(__real_calloc(count, n));
-}
-
-void *__wrap_realloc(void *block, size_t n) {
-  size_t before = block ? malloc_usable_size(block) : 0;
-  void *grown = starved() ? NULL : __real_realloc(block, n);
-  if (grown) held -= before;
-  return counted(grown);
-}
-
-void __wrap_free(void *block) {
-  if (block) held -= malloc_usable_size(block);
-  __real_free(block);
-}
-
-char *__wrap_strdup(const char *text) {
-  return __wrap_strndup(text, strlen(text));
-}
-
-char *__wrap_strndup(const char *text, size_t most) {
-  size_t n = strnlen(text, most);
-  char *copy = __wrap_malloc(n + 1);
-  if (!copy) return NULL;
-  memcpy(copy, text, n);
-  copy[n] = '\0';
-  return copy;
-}
-
 size_t fuzz_held(void) {
-  return held;
+  return memory_bytes();
 }
 
 void fuzz_starve(long n) {
-  allowed = n;
+  memory_fail(n < 0 ? 0 : n, n < 0 ? 0 : -1);
 }
 
 /*

@@ -57,6 +57,8 @@ typedef struct fuzz_log {
 void fuzz_log_number(fuzz_log *log, const char *name, int64_t number);
 /* The bytes one by one: how they were cut leaves no trace. */
 void fuzz_log_bytes(fuzz_log *log, const char *name, const void *bytes, size_t n);
+/* How many bytes, and which. */
+void fuzz_log_slice(fuzz_log *log, const char *name, lw_slice slice);
 int fuzz_log_same(const fuzz_log *a, const fuzz_log *b);
 void fuzz_trace(const char *text);
 

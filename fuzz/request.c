@@ -30,19 +30,14 @@ static void read_setting(setting *set, lw_slice *input) {
 
 /* --- a head's parts --- */
 
-static void log_slice(fuzz_log *log, const char *name, lw_slice slice) {
-  fuzz_log_number(log, name, (int64_t)slice.n);
-  fuzz_log_bytes(log, name, slice.bytes, slice.n);
-}
-
 static void log_head(fuzz_log *log, const lw_http_head *head) {
-  log_slice(log, "method", head->method);
-  log_slice(log, "target", head->target);
-  log_slice(log, "authority", head->authority);
+  fuzz_log_slice(log, "method", head->method);
+  fuzz_log_slice(log, "target", head->target);
+  fuzz_log_slice(log, "authority", head->authority);
   fuzz_log_number(log, "minor", head->minor);
   for (size_t i = 0; i < head->count; i++) {
-    log_slice(log, "name", head->fields[i].name);
-    log_slice(log, "value", head->fields[i].value);
+    fuzz_log_slice(log, "name", head->fields[i].name);
+    fuzz_log_slice(log, "value", head->fields[i].value);
   }
 }
 
@@ -54,7 +49,7 @@ static void log_ask(fuzz_log *log, const lw_upgrade *u) {
   fuzz_log_bytes(log, "key", u->ask.key, LW_KEY_SIZE);
   for (; lw_handshake_protocol(&u->head, count, &protocol); count++) {
     EXPECT(lw_http_is_token((const char *)protocol.bytes, protocol.n), "a subprotocol that is no token");
-    log_slice(log, "protocol", protocol);
+    fuzz_log_slice(log, "protocol", protocol);
   }
   EXPECT(count == u->ask.protocol_count && count <= LW_PROTOCOLS_MAX, "another number of subprotocols");
 }
@@ -223,7 +218,7 @@ static void do_run(const setting *set, lw_slice input, int pieces, fuzz_log *log
   if (verdict == 1) log_ask(log, u);
   if (verdict == 1 && u->ask.upgrade) accept(u);
   if (u->whole) { /* what came behind the head, and what has not been fed */
-    log_slice(log, "agreed", (lw_slice){(const unsigned char *)&u->params, sizeof u->params});
+    fuzz_log_slice(log, "agreed", (lw_slice){(const unsigned char *)&u->params, sizeof u->params});
     lw_slice rest = lw_upgrade_rest(u);
     fuzz_log_number(log, "rest", (int64_t)(rest.n + input.n));
     fuzz_log_bytes(log, "rest", rest.bytes, rest.n);

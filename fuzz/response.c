@@ -39,18 +39,13 @@ static void read_setting(setting *set, lw_slice *input) {
   set->cuts = fuzz_cuts_read(input);
 }
 
-static void log_slice(fuzz_log *log, const char *name, lw_slice slice) {
-  fuzz_log_number(log, name, (int64_t)slice.n);
-  fuzz_log_bytes(log, name, slice.bytes, slice.n);
-}
-
 static void log_head(fuzz_log *log, const lw_http_head *head) {
   fuzz_log_number(log, "status", head->status);
   fuzz_log_number(log, "minor", head->minor);
-  log_slice(log, "reason", head->reason);
+  fuzz_log_slice(log, "reason", head->reason);
   for (size_t i = 0; i < head->count; i++) {
-    log_slice(log, "name", head->fields[i].name);
-    log_slice(log, "value", head->fields[i].value);
+    fuzz_log_slice(log, "name", head->fields[i].name);
+    fuzz_log_slice(log, "value", head->fields[i].value);
   }
 }
 
@@ -71,7 +66,7 @@ static void log_redirect(fuzz_log *log, const lw_http_head *head) {
   if (err == 0) {
     const lw_url *to = redirect->offer.url;
     int same = strcmp(to->origin, "wss://example.org") == 0;
-    log_slice(log, "href", (lw_slice){(const unsigned char *)to->href, strlen(to->href)});
+    fuzz_log_slice(log, "href", (lw_slice){(const unsigned char *)to->href, strlen(to->href)});
     EXPECT(to->secure && !to->path, "it leads out of TLS, or to a socket of this machine");
     EXPECT(same || !strstr(redirect->offer.headers, "Cookie"), "a cookie that went elsewhere");
     EXPECT(same || !strstr(redirect->offer.headers, "Authorization"), "credentials that went elsewhere");
@@ -114,8 +109,8 @@ static lw_upgrade *ask(const setting *set, const lw_url *url) {
 static void log_verdict(fuzz_log *log, const setting *set, const lw_upgrade *u, int verdict) {
   fuzz_log_number(log, "verdict", verdict);
   if (verdict == 1) {
-    log_slice(log, "protocol", u->protocol);
-    log_slice(log, "agreed", (lw_slice){(const unsigned char *)&u->params, sizeof u->params});
+    fuzz_log_slice(log, "protocol", u->protocol);
+    fuzz_log_slice(log, "agreed", (lw_slice){(const unsigned char *)&u->params, sizeof u->params});
     EXPECT((u->protocol.n > 0) == (set->protocols != NULL), "another subprotocol than was asked for");
     EXPECT(!u->params.agreed || set->deflate, "compression that nobody asked for");
   }
@@ -148,7 +143,7 @@ static void do_run(const setting *set, const lw_url *url, lw_slice input, int pi
     EXPECT(page >= 0, "a page that has no place though there is memory");
     EXPECT(lw_upgrade_rest(u).n <= LW_PAGE_MAX, "a page that is too long");
     fuzz_log_number(log, "page", page);
-    log_slice(log, "page", lw_upgrade_rest(u));
+    fuzz_log_slice(log, "page", lw_upgrade_rest(u));
     log_head(log, &u->head);
     if (lw_redirect_is(&u->head)) log_redirect(log, &u->head);
   }

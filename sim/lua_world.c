@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "openssl_memory.h"
 #include "world.h"
 
 #define MS INT64_C(1000000)
@@ -193,7 +194,7 @@ static int starve(lua_State *L) {
 
 /* The same for OpenSSL's own. */
 static int starve_openssl(lua_State *L) {
-  memory_openssl_fail((long)luaL_checkinteger(L, 1), (long)luaL_optinteger(L, 2, 1));
+  openssl_memory_fail((long)luaL_checkinteger(L, 1), (long)luaL_optinteger(L, 2, 1));
   return 0;
 }
 
@@ -201,15 +202,15 @@ static int starve_openssl(lua_State *L) {
 static int note_openssl(lua_State *L) {
   long number;
   if (!lua_isnone(L, 1)) {
-    memory_openssl_note((unsigned)luaL_checkinteger(L, 1));
+    openssl_memory_note((unsigned)luaL_checkinteger(L, 1));
     return 0;
   }
   lua_newtable(L);
-  for (long i = 0; (number = memory_openssl_noted(i)) != 0; i++) {
+  for (long i = 0; (number = openssl_memory_noted(i)) != 0; i++) {
     lua_pushinteger(L, number);
     lua_rawseti(L, -2, (int)i + 1);
   }
-  lua_pushinteger(L, memory_openssl_places());
+  lua_pushinteger(L, openssl_memory_places());
   return 2;
 }
 
@@ -217,8 +218,8 @@ static int note_openssl(lua_State *L) {
 static int allocations(lua_State *L) {
   lua_pushinteger(L, memory_count());
   lua_pushinteger(L, memory_failed());
-  lua_pushinteger(L, memory_openssl_count());
-  lua_pushinteger(L, memory_openssl_failed());
+  lua_pushinteger(L, openssl_memory_count());
+  lua_pushinteger(L, openssl_memory_failed());
   return 4;
 }
 
@@ -365,11 +366,13 @@ static int run(lua_State *from) {
   lua_State *L;
   int ok;
   memory_begin();
+  openssl_memory_begin();
   L = lua_newstate(memory_lua, NULL);
   if (!L) return luaL_error(from, "no memory for a state");
   lua_gc(L, LUA_GCGEN, 0, 0);
   furnish(L, from);
   memory_begin();
+  openssl_memory_begin();
   lua_pushcfunction(L, in_words);
   lua_pushcfunction(L, load_and_call);
   lua_pushlightuserdata(L, (void *)(uintptr_t)file);
@@ -480,7 +483,7 @@ _Noreturn static void end_branch(lua_State *L) {
   char head[256];
   int size = snprintf(head, sizeof head, "\n=result= %d %ld %ld %ld %u %u %ld %ld\n", lua_toboolean(L, -5), (long)lua_tointeger(L, -3),
                       (long)lua_tointeger(L, -2), (long)lua_tointeger(L, -1), world_threads(), world_strays(),
-                      memory_failed() + struck, memory_openssl_failed());
+                      memory_failed() + struck, openssl_memory_failed());
   put_all(branch_out, head, (size_t)size);
   put_all(branch_out, text, n);
   _exit(0);
@@ -630,7 +633,7 @@ static const luaL_Reg functions[] = {
 };
 
 __attribute__((visibility("default"))) int luaopen_world(lua_State *L) {
-  memory_take_openssl(); /* too late when it is opened again, and then long done */
+  openssl_memory_take(); /* too late when it is opened again, and then long done */
   luaL_newlib(L, functions);
   return 1;
 }
