@@ -607,9 +607,15 @@ static int end_calls(lua_State *L, const lw_delivery *o) {
   return o->called;
 }
 
+/* A beginning and an end must be heard of: without memory to call, nobody is, and it is told again. */
+static void make_sure(lua_State *L, lw_event_type type) {
+  if (type == LW_ON_OPEN || type == LW_ON_CLOSE) lw_reserve_calls(L);
+}
+
 int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type) {
   lw_delivery o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)};
   prepare_list(L, target, type, &o);
+  make_sure(L, type);
   call_target(L, target, type, &o);
   if (!is_stopped(L, &o)) {
     prepare_list(L, below, below_type, &o);
@@ -634,7 +640,7 @@ int lw_target_deliver(lua_State *L, int target, lw_event_type type) {
 
 int lw_target_call(lua_State *L, int target, lw_event_type type, lw_delivery *delivery) {
   int event = delivery->event;
-  if (type == LW_ON_OPEN || type == LW_ON_CLOSE) lw_reserve_calls(L); /* without memory to call, nobody is: it is told again */
+  make_sure(L, type);
   if (delivery->calls) {
     call_target(L, target, type, delivery);
     return end_calls(L, delivery);
