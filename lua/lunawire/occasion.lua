@@ -24,6 +24,17 @@ function occasion.keep(kept, fine, problem)
   kept.any, kept.first = true, problem
 end
 
+--- Tells an event by a class's `try`; `progress` is at hand, so that this takes no memory. Nothing; or, when there was
+-- none for everybody who listens, how many have heard of it, and the error.
+function occasion.tell(kept, progress, try, object, happened)
+  progress.entries, progress.done = false, 0
+  local told, fine, problem = pcall(try, object, happened, progress)
+  local heard = progress.done
+  progress.entries, progress.done = false, 0
+  if told then return occasion.keep(kept, fine, problem) end
+  return heard, fine
+end
+
 --- Raises the first, if there was one, value and type unchanged.
 function occasion.release(kept)
   if not kept.any then return end

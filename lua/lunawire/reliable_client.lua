@@ -226,14 +226,10 @@ end
 
 --- Delivers a message. One that could not be counts as not taken.
 local function deliver(state, errors, n, message)
-  local progress = state.progress
-  progress.entries, progress.done = false, 0
-  local told, fine, problem = pcall(Link.try, state.object, message, progress)
-  local heard = progress.done
-  progress.entries, progress.done = false, 0
-  if told then return keep(errors, fine, problem) end
+  local heard, problem = occasion.tell(errors, state.progress, Link.try, state.object, message)
+  if not heard then return end
   if heard <= 1 then state.link:untake(n) end
-  error(fine, 0)
+  error(problem, 0)
 end
 
 local function dispatch(state, errors, kind, value, payload, binary)

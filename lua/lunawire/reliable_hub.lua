@@ -304,14 +304,10 @@ end
 
 --- Delivers a message. One that could not be counts as not taken.
 local function deliver(line, session, errors, n, message)
-  local progress = line.progress
-  progress.entries, progress.done = false, 0
-  local told, fine, problem = pcall(try, session, message, progress)
-  local heard = progress.done
-  progress.entries, progress.done = false, 0
-  if told then return keep(errors, fine, problem) end
+  local heard, problem = occasion.tell(errors, line.progress, try, session, message)
+  if not heard then return end
   if heard <= 1 then session.link:untake(n) end
-  error(fine, 0)
+  error(problem, 0)
 end
 
 local function dispatch(line, errors, kind, value, payload, binary)
