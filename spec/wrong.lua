@@ -563,4 +563,25 @@ function wrong.answered(peer, row, how)
   assert.same({ 8, body }, { frame.opcode, frame.payload })
 end
 
+-- --- tests made of tables -----------------------------------------------------------------------------
+
+-- For each row and each way over TLS: the name of its test, the row, the way.
+function wrong.each(rows)
+  return coroutine.wrap(function()
+    for _, row in ipairs(rows) do
+      for _, way in ipairs(wrong.secure) do coroutine.yield(("%s, %s"):format(row[1], way), row, way) end
+    end
+  end)
+end
+
+function wrong.together(first, second)
+  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
+end
+
+-- The header of permessage-deflate, with what a row wants besides of this end ("client", "server").
+function wrong.agreed(side, parameter)
+  local name = "permessage-deflate"
+  return { ["Sec-WebSocket-Extensions"] = parameter and ("%s; %s_%s"):format(name, side, parameter) or name }
+end
+
 return wrong

@@ -11,22 +11,10 @@ local wrong = require "spec.wrong"
 local EXTENSIONS, PMD = "Sec-WebSocket-Extensions", "permessage-deflate"
 local slicing = wrong.slicing
 
--- One test for each row and way.
 local function each(rows, run)
-  for _, row in ipairs(rows) do
-    for _, way in ipairs(wrong.secure) do
-      it(("%s, %s"):format(row[1], way), function() run(row, way) end)
-    end
+  for name, row, way in wrong.each(rows) do
+    it(name, function() run(row, way) end)
   end
-end
-
-local function together(first, second)
-  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
-end
-
--- permessage-deflate, and of the server what the row wants besides.
-local function agreed(more)
-  return { [EXTENSIONS] = more and ("%s; server_%s"):format(PMD, more) or PMD }
 end
 
 describe("over TLS #foreign #slow", function()
@@ -127,7 +115,7 @@ describe("over TLS #foreign #slow", function()
   end
 
   describe("a client tells a frame", function()
-    each(together(wrong.masks.client, wrong.frames), function(row, way)
+    each(wrong.together(wrong.masks.client, wrong.frames), function(row, way)
       local _, heard, peer = opened(way, { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments })
       wrong.told(peer, row, slicing(way))
       peer:close()
@@ -161,7 +149,7 @@ describe("over TLS #foreign #slow", function()
 
   describe("a client tells a compressed message", function()
     each(wrong.compressed, function(row, way)
-      local _, heard, peer = opened(way, { maxPayload = 100000 }, agreed(row[4]))
+      local _, heard, peer = opened(way, { maxPayload = 100000 }, wrong.agreed("server", row[4]))
       wrong.told(peer, { row[1], row[2], row[3] }, slicing(way))
       peer:close()
       wire.heard(heard)
@@ -172,7 +160,7 @@ describe("over TLS #foreign #slow", function()
 
   describe("a client takes compressed messages:", function()
     each(wrong.swollen, function(row, way)
-      local ws, heard, peer = opened(way, { maxPayload = 100000 }, agreed())
+      local ws, heard, peer = opened(way, { maxPayload = 100000 }, wrong.agreed("server"))
       wrong.answered(peer, row, slicing(way))
       hear(heard, row[3])
       ws:terminate()

@@ -7,25 +7,12 @@ local pki = require "spec.pki"
 local wire = require "spec.wire"
 local wrong = require "spec.wrong"
 
-local EXTENSIONS, PMD = "Sec-WebSocket-Extensions", "permessage-deflate"
 local slicing = wrong.slicing
 
--- One test for each row and way.
 local function each(rows, run)
-  for _, row in ipairs(rows) do
-    for _, way in ipairs(wrong.secure) do
-      it(("%s, %s"):format(row[1], way), function() run(row, way) end)
-    end
+  for name, row, way in wrong.each(rows) do
+    it(name, function() run(row, way) end)
   end
-end
-
-local function together(first, second)
-  return table.move(second, 1, #second, #first + 1, { table.unpack(first) })
-end
-
--- permessage-deflate, and of the client what the row wants besides.
-local function agreed(more)
-  return { [EXTENSIONS] = more and ("%s; client_%s"):format(PMD, more) or PMD }
 end
 
 describe("over TLS #foreign #slow", function()
@@ -89,7 +76,7 @@ describe("over TLS #foreign #slow", function()
   describe("a server tells a frame", function()
     serve { maxPayload = wrong.limits.maxPayload, maxFragments = wrong.limits.maxFragments }
 
-    each(together(wrong.masks.server, wrong.frames), function(row, way)
+    each(wrong.together(wrong.masks.server, wrong.frames), function(row, way)
       local peer = wire.client(door[way].port)
       wrong.told(peer, row, slicing(way))
       peer:close()
@@ -131,7 +118,7 @@ describe("over TLS #foreign #slow", function()
     serve { maxPayload = 100000, perMessageDeflate = true }
 
     each(wrong.compressed, function(row, way)
-      local peer = wire.client(door[way].port, agreed(row[4]))
+      local peer = wire.client(door[way].port, wrong.agreed("client", row[4]))
       wrong.told(peer, { row[1], row[2], row[3] }, slicing(way))
       peer:close()
       desk.heard(log, "close")
@@ -144,7 +131,7 @@ describe("over TLS #foreign #slow", function()
     serve { maxPayload = 100000, perMessageDeflate = true }
 
     each(wrong.swollen, function(row, way)
-      local peer = wire.client(door[way].port, agreed())
+      local peer = wire.client(door[way].port, wrong.agreed("client"))
       wrong.answered(peer, row, slicing(way))
       hears(row[3])
       peer:close()

@@ -147,6 +147,16 @@ def take(sock, size=65536):
         return "reset" if problem.errno in (errno.ECONNRESET, errno.EPIPE) else errno.errorcode[problem.errno]
 
 
+def heard(sock):
+    """What comes within the socket's timeout: bytes, or how it is: "eof", "open", "reset"."""
+    try:
+        return sock.recv(1 << 18) or "eof"
+    except TimeoutError:
+        return "open"
+    except OSError:
+        return "reset"
+
+
 def give(sock, data):
     """How many bytes went; 0 for none now, or how it ended."""
     try:
@@ -356,12 +366,7 @@ def broadcast(port, deaf=200, readers=20, messages=10000, size=1024, each=10, ga
         parser, n, data, deadline = Reader(), 0, b"", now() + 5
         sock.settimeout(0.5)
         while now() < deadline and n < messages:
-            try:
-                data = sock.recv(1 << 18) or "eof"
-            except TimeoutError:
-                data = "open"
-            except OSError:
-                data = "reset"
+            data = heard(sock)
             if isinstance(data, str):
                 break
             for first, payload in parser.feed(data):
@@ -604,12 +609,7 @@ def slow(port, clients=20, size=4000000, times=1, ask="message", bite=1):
     for sock in socks:
         sock.settimeout(2)
         while True:
-            try:
-                data = sock.recv(1 << 18) or "eof"
-            except TimeoutError:
-                data = "open"
-            except OSError:
-                data = "reset"
+            data = heard(sock)
             if isinstance(data, str):
                 break
             got += len(data)
