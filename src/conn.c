@@ -209,7 +209,6 @@ static void close_fd(lw_conn *c) {
 void lw_conn_free(lw_conn *c) {
   if (!c) return;
   if (c->hub) {
-    if (c->state == LW_CONN_OPEN && c->seat.open_count) --*c->seat.open_count;
     close_fd(c);
     lw_timer_leave(&c->hub->loop->timers, &c->deadline);
     lw_session_clear(&c->session);

@@ -125,7 +125,7 @@ lw_conn *lw_conn_connect(lw_hub *hub, const lw_conn_settings *settings, const lw
 /* A server's guest, over TLS unless `tls` is NULL: takes the descriptor over, also when it fails. NULL with *err. */
 lw_conn *lw_conn_guest(lw_hub *hub, const lw_conn_settings *settings, lw_tls_context *tls, int fd,
                        const lw_address *address, int kind, int *err);
-/* At any time, hub gone or not: closes the descriptor and forgets everything. */
+/* At any time, hub gone or not, once it has left its server: closes the descriptor and forgets everything. */
 void lw_conn_free(lw_conn *c);
 /* The owner is gone: the connection ends politely and says LW_CONN_ENDED to whoever asks. */
 void lw_conn_orphan(lw_conn *c);
