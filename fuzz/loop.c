@@ -1062,11 +1062,13 @@ static int part_well(record *r) {
   record *p = r->partner;
   const lw_limits *limits = &a.set.conn.limits;
   int fits = limits->max_payload >= 70000 && limits->max_fragments >= 1000 && a.set.conn.max_buffered >= 100000;
+  int rested;
   if (!p || a.cut || !p->conn || lw_conn_where(r->conn) != LW_CONN_OPEN || lw_conn_where(p->conn) != LW_CONN_OPEN) return 0;
+  rested = p->paused; /* and may find more than it takes */
   p->paused = 0;
   lw_conn_resume(p->conn);
   if (fits && !r->paused) send_one(r->count % 2 ? r : p, r->count % 2 ? 13 : 12);
-  r->well = p->well = !r->paused;
+  r->well = p->well = !r->paused && (fits || !rested);
   close_conn(r, 0);
   return 1;
 }
