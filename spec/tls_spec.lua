@@ -410,8 +410,8 @@ describe("a wss client #foreign", function()
       return server.process:text():match "SSL_do_handshake %-> " or log.close
     end, "the renegotiation")
     ws:send "are you there?"
-    foreign.await(function() return log.close or server.process:text():match "no renegotiation" end, "the refusal")
-    assert.matches("no renegotiation", server.process:text())
+    -- he ends the connection before he says why
+    foreign.await(function() return server.process:text():match "no renegotiation" end, "the refusal")
     assert.is_nil(log[2] and log[2]:match "^text")
     ws:terminate()
     heard(log)
