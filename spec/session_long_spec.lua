@@ -1,6 +1,7 @@
 -- Long messages: their payload comes while they are sent, control frames pass between their
 -- fragments (RFC 6455, 5.4), and what was queued behind them waits.
 
+local files = require "spec.helper"
 local frames = require "spec.frames"
 local helper = require "spec.session_helper"
 local probe = require "lunawire.probe"
@@ -32,6 +33,11 @@ local function drain(session, data, most)
     parts[#parts + 1] = bytes
   until bytes == "" and session:wants() == 0
   return table.concat(parts)
+end
+
+-- The memory this process has in use, in bytes.
+local function resident()
+  return tonumber(files.read("/proc/self/statm"):match "^%d+ (%d+)") * 4096
 end
 
 -- "binary 3 more", "continuation 2", "close 1000" …
@@ -116,6 +122,20 @@ for _, role in ipairs { "server", "client" } do
       assert.same({ "text one", "binary 4 more", "continuation 2", "text two", "binary 2", "text 3", "text 4" },
         words(role, drain(session, "abcdefgh")))
       assert.equal(0, session:buffered())
+    end)
+
+    it("costs as little, when many wait in turns with short ones, as these need", function()
+      -- Each of the queues behind them had a cork of 16 KiB to itself.
+      local sessions, before = {}, resident()
+      for i = 1, 20 do
+        sessions[i] = probe.session(role)
+        for _ = 1, 500 do
+          sessions[i]:begin(100)
+          sessions[i]:send("text", "short")
+        end
+      end
+      local each = (resident() - before) / (20 * 500)
+      assert.is_true(each < 3000, each)
     end)
 
     it("lets pings and pongs pass between its fragments", function()

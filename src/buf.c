@@ -45,7 +45,9 @@ lw_chunk *lw_chunk_new(lw_pool *pool, size_t n) {
 }
 
 lw_chunk *lw_chunk_measured(lw_pool *pool, size_t n) {
-  return n > SHARE_COPIED ? make_chunk(n) : lw_chunk_new(pool, n);
+  lw_chunk *chunk = n > SHARE_COPIED ? make_chunk(n) : lw_chunk_new(pool, n);
+  if (chunk) chunk->many = 1;
+  return chunk;
 }
 
 void lw_chunk_release(lw_pool *pool, lw_chunk *chunk) {
@@ -131,12 +133,14 @@ static int tail_has_room(lw_buf *buf, size_t n) {
 }
 
 /*
-** A new chunk for the tail. In a queue that stands it has twice the size of what it comes behind, up to a cork's: where
-** frames for many and small ones of its own take turns, each small one would have a cork to itself.
+** A new chunk for the tail: a cork. In a queue that stands, or is frugal, it has twice the size of what of its own it
+** comes behind, up to a cork's: where frames for many and small ones of its own take turns, each small one would have a
+** cork to itself.
 */
 static lw_chunk *tail_chunk(lw_buf *buf, lw_pool *pool, size_t n) {
   const lw_span *span = tail(buf);
-  size_t room = buf->count < SHARE_BACKLOG ? LW_CHUNK_SIZE : 2 * (span->last - span->first);
+  size_t room = span && !span->chunk->many ? 2 * (span->last - span->first) : 0;
+  if (!buf->frugal && buf->count < SHARE_BACKLOG) room = LW_CHUNK_SIZE;
   if (room < 2 * SHARE_COPIED) room = 2 * SHARE_COPIED;
   if (room < n) room = n;
   return room < LW_CHUNK_SIZE ? make_chunk(room) : lw_chunk_new(pool, n);

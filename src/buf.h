@@ -29,6 +29,7 @@ typedef struct lw_slice {
 typedef struct lw_chunk {
   struct lw_chunk *next; /* in a pool */
   unsigned refs;         /* queues (and makers) that hold it */
+  unsigned many;         /* 1: it is one frame for many queues */
   size_t capacity;
   size_t used;
   unsigned char bytes[];
@@ -52,6 +53,7 @@ typedef struct lw_buf {
   lw_span *spans; /* a ring; NULL while `one` is enough */
   lw_span one;
   unsigned head, count, capacity; /* of the ring; capacity is 0 or a power of two */
+  unsigned frugal;                /* 1: it is one of many that wait, so it begins small */
   size_t length;                  /* bytes in the queue */
   size_t content;                 /* what these stand for */
 } lw_buf;

@@ -112,6 +112,7 @@ int lw_outgoing_begin(lw_outgoing *o, lw_opcode opcode, uint64_t n, size_t most,
   message->most = most;
   message->opcode = (unsigned char)opcode;
   message->masked = masked != 0;
+  message->behind.frugal = 1;
   message->end = lw_outgoing_written(o) + framed(message);
   if (last) {
     message->size_before = last->size_before + last->size;
@@ -141,6 +142,7 @@ int lw_outgoing_slices(const lw_outgoing *o, lw_slice *slices, int max) {
 static void advance(lw_outgoing *o) {
   if (o->first->left > 0 || o->ready.length > 0 || o->first->between.length > 0) return;
   o->ready = o->first->behind;
+  o->ready.frugal = 0;
   drop_first(o);
 }
 
