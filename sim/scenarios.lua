@@ -960,7 +960,8 @@ scenario("inbox", function(S)
   S.go(function()
     for data in ws:messages() do
       count = count + 1
-      if tonumber(data:match "^%d+") ~= count then S.expect(false, "in order") end
+      local number = tonumber(data:match "^%d+")
+      if number and number ~= count then S.wrong("message %d came behind %d", number, count - 1) end
       if count == 1 then S.lunawire.sleep(50) end
     end
     done = true

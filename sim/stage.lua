@@ -76,6 +76,9 @@ function stage.try(fn, ...)
   return fine, err
 end
 
+--- What must not be, whatever fails.
+stage.wrong = problem
+
 --- What must be so when nothing fails.
 local expected = {}
 function stage.expect(value, what)

@@ -138,6 +138,13 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
     end)
   end
 
+  -- One that could not be kept was missing among the others, and a task that could not be woken waited for ever.
+  it("no message is missing among those that a task is given", function()
+    local said, status = sweep "--kinds=alloc --modes=twice --sample=5 inbox"
+    assert.equal(0, status, said)
+    assert.is_true(tonumber(said:match "(%d+) points") >= 100, said)
+  end)
+
   it("an error that is none of memory is found, and how to see it again is said", function()
     local said, status = sweep "--modes=twice --kinds=alloc wrong"
     assert.equal(1, status)

@@ -35,6 +35,7 @@ typedef struct lw_host {
   int traced;      /* an error goes on its way again: its traceback is known */
   unsigned failures; /* of listeners, counted */
   int told;        /* somebody was called for the event at hand */
+  int lost;        /* who listens faintly had no memory for it */
 } lw_host;
 
 /* The host's user values. */

@@ -544,12 +544,14 @@ static int begin_calls(lua_State *L) {
 }
 
 /* Calls the function on top. An error that nobody takes is the occasion's first, or only warned of. */
-static void call_one(lua_State *L, lw_delivery *o) {
+static void call_one(lua_State *L, lw_delivery *o, int faint) {
+  int status;
   lua_pushvalue(L, o->event);
   o->called++;
   lw_host_of(L)->told = 1;
-  if (lua_pcall(L, 1, 0, o->calls) == LUA_OK) return;
+  if ((status = lua_pcall(L, 1, 0, o->calls)) == LUA_OK) return;
   lw_host_of(L)->failures++;
+  if (faint && status == LUA_ERRMEM) lw_host_of(L)->lost = 1;
   if (lw_event_report(L, o->source)) return;
   if (o->failed) lw_event_warn(L);
   else lua_replace(L, o->calls + 1);
@@ -577,9 +579,11 @@ static void prepare_list(lua_State *L, int target, lw_event_type type, lw_delive
 static void call_all(lua_State *L, int target, lw_event_type type, lw_delivery *o) {
   int count = (int)lua_rawlen(L, o->copy);
   for (int i = 1; i <= count; i++) {
+    int faint;
     lua_rawgeti(L, o->copy, i);
+    faint = entry_is(L, lua_gettop(L), ENTRY_FAINT);
     if (!push_callee(L, target, type, o->list)) continue;
-    call_one(L, o);
+    call_one(L, o, faint);
     if (is_stopped(L, o)) break;
   }
   lua_settop(L, o->list - 1);
@@ -593,7 +597,7 @@ static void call_target(lua_State *L, int target, lw_event_type type, lw_deliver
   }
   lw_target_get(L, target, type);
   if (lua_isnil(L, -1)) lua_pop(L, 1);
-  else call_one(L, o);
+  else call_one(L, o, 0);
 }
 
 /* The occasion is over: pops all from the event on, or raises the first error. */

@@ -26,6 +26,8 @@
 #define ALONE_MESSAGES 1024
 #define ALONE_BYTES ((size_t)1024 * 1024)
 
+#define LARGEST_STACK 256 /* of a Lua function, and what is pushed before it is called */
+
 /* A turn in progress; on the C stack of `step`. */
 typedef struct turn {
   lw_host *host;
@@ -38,6 +40,7 @@ typedef struct turn {
   int untold;      /* the event at hand is not delivered yet */
   lw_conn_event_kind kind; /* of it */
   const lw_box *source; /* whose handler runs, for onerror; NULL: nobody's */
+  int stands;           /* there is memory to call a handler */
   lw_box *dead;         /* of a server that has closed: alive until its last handler has run */
 } turn;
 
@@ -81,6 +84,11 @@ static const lw_box *source_of(lw_conn *c, int guest) {
   return server ? lw_server_owner(server) : NULL;
 }
 
+/* The message at hand could not be kept for a task, for want of memory: no other may follow it. */
+static int is_message_lost(const turn *t) {
+  return t->host->lost && t->kind == LW_CONN_MESSAGE;
+}
+
 static void serve_event(lua_State *L, turn *t, const lw_conn_event *event, int guest) {
   lw_conn *c = t->conn;
   t->messages++;
@@ -89,9 +97,10 @@ static void serve_event(lua_State *L, turn *t, const lw_conn_event *event, int g
   t->source = source_of(c, guest);
   t->kind = event->kind;
   t->untold = 1;
-  t->host->told = 0;
+  t->host->told = t->host->lost = 0;
   if (guest) t->handled += lw_lua_server_guest(L, c, event);
   else t->handled += lw_socket_deliver(L, c, event);
+  if (is_message_lost(t) && !is_lost(t)) lw_conn_untell(c, t->kind); /* and onerror has taken the error */
   t->untold = 0;
 }
 
@@ -141,12 +150,29 @@ static void serve(lua_State *L, turn *t, const lw_ready *ready) {
   }
 }
 
+static int nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/*
+** A handler that could not be called would never hear of what it was to be called for. So its frame is made sure of, and
+** the stack of the largest function: a garbage collection takes neither from below the frame that is running.
+*/
+static void stand(lua_State *L, turn *t) {
+  t->stands = 0;
+  if (!lua_checkstack(L, LARGEST_STACK)) lw_raise_err(L, "step", LW_ERR_MEMORY);
+  lua_pushcfunction(L, nothing);
+  lua_call(L, 0, 0);
+  t->stands = 1;
+}
+
 /* Stack: the turn. Upvalue: host. Goes on with the turn until it is over. */
 static int go_on(lua_State *L) {
   turn *t = lua_touserdata(L, 1);
   lw_ready ready;
   t->host->rounds++;
-  luaL_checkstack(L, 32, "turn");
+  stand(L, t);
   if (t->conn && !is_lost(t)) serve_conn(L, t);
   while (!is_lost(t) && !over_budget(t) && lw_loop_next(t->host->loop, &ready)) {
     serve(L, t, &ready);
@@ -166,11 +192,14 @@ static int report(lua_State *L, const turn *t) {
   return lw_event_report(L, source);
 }
 
-/* There was an error before anybody was called, so for want of memory: the event comes again with the next turn. */
+/*
+** There was an error before anybody was called, so for want of memory: the event comes again with the next turn. A message
+** cannot: it ends its connection.
+*/
 static void take_back(lua_State *L, turn *t) {
   if (!t->untold) return;
   t->untold = 0;
-  if (!t->conn || is_lost(t) || t->host->told) return;
+  if (!t->conn || is_lost(t) || (t->host->told && !is_message_lost(t))) return;
   lw_conn_untell(t->conn, t->kind);
   t->ended = 0;
   leave_conn(L, t);
@@ -183,11 +212,6 @@ static void end_turn(lua_State *L, turn *t) {
     lw_hub_turn(&t->host->hub);
   }
   t->host->dispatching = 0;
-}
-
-static int nothing(lua_State *L) {
-  (void)L;
-  return 0;
 }
 
 /*
@@ -228,7 +252,7 @@ static int step(lua_State *L) {
     lua_pushlightuserdata(L, &t);
     if (lua_pcall(L, 1, 0, 1) == LUA_OK) break;
     take_back(L, &t);
-    if (!report(L, &t)) {
+    if (!t.stands || !report(L, &t)) {
       end_turn(L, &t);
       return lua_error(L);
     }

@@ -80,6 +80,12 @@ local function leave(waiter)
   waiter.list, waiter.before, waiter.behind = nil, nil, nil
 end
 
+--- Who is the first in a list. One who has been settled is not, though an error kept him from leaving it.
+local function head(list)
+  while list.first and list.first.done do leave(list.first) end
+  return list.first
+end
+
 -- The line -------------------------------------------------------------------------------------------------------
 
 -- Its entries are chained, so that to stand in it takes no memory: who is settled must be resumed.
@@ -272,16 +278,13 @@ end
 
 --- Settles who stands in the list now: who goes on may come to stand there again.
 function settleAll(list, ...)
-  local waiter, some = list.first, false
+  local waiter = head(list)
   while waiter do
-    if waiter.co then
-      enqueue(waiter)
-      some = true
-    end
+    if waiter.co then enqueue(waiter) end
     mark(waiter, ...)
-    waiter = list.first
+    waiter = head(list)
   end
-  if some then drainLine() end
+  if first then drainLine() end -- there may be one whom an error kept from it
 end
 
 --- It will never know what it waited for: a message it was given is the next one's.
@@ -518,7 +521,7 @@ local function isFull(inbox) return inbox.count >= MOST_MESSAGES or inbox.bytes 
 
 --- A message is the first receiver's, or queued: behind the others, or `early`, before them.
 local function deliver(inbox, data, kind, early)
-  local waiter = inbox.receivers.first
+  local waiter = head(inbox.receivers)
   if waiter then return settle(waiter, data, kind) end
   local place = early and inbox.first - 1 or inbox.last + 1
   inbox[place] = { data = data, kind = kind } -- first: without memory nothing has changed
