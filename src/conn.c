@@ -501,6 +501,7 @@ static void fail_write(lw_conn *c, int err) {
   if (!LW_IS_SYS(err)) finish(c, err);
   else if (is_paused(c)) finish(c, 0); /* a reset (API: pause), which no read would come to see */
   else go_mute(c);
+  if (c->state == LW_CONN_OPEN) set_deadline(c, c->settings.close_timeout); /* by then a read has met the reason, too */
 }
 
 /* A message that has begun cannot be finished: the peer is told, and it ends. */
@@ -784,13 +785,13 @@ static void expire(lw_conn *c) {
     return;
   }
   if (c->state == LW_CONN_OPEN) {
-    if (!c->blocked) return;
-    limit = LW_WRITE_STALL;
+    if (!c->blocked && !c->mute) return;
+    if (!c->mute) limit = LW_WRITE_STALL;
   }
   ask_progress(c); /* the system may hold many of our bytes, and the peer take them */
   until = c->progress + limit;
   if (now >= until) {
-    finish(c, c->state == LW_CONN_OPEN ? LW_ERR_STALL : 0);
+    finish(c, c->state == LW_CONN_OPEN && !c->mute ? LW_ERR_STALL : 0);
     return;
   }
   if (until > now + limit / LOOKS) until = now + limit / LOOKS; /* what it takes is dated by when that is seen */

@@ -109,6 +109,11 @@ long lw_stream_read(lw_stream *s, lw_loop *loop, int fd, unsigned char *bytes, s
 
 /* ------------------------------------------------------------------ writing */
 
+/* The system cannot take anything now, and may later. */
+static int is_for_now(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ENOBUFS || error == ENOMEM;
+}
+
 static int send_slices(lw_loop *loop, int fd, const lw_slice *slices, int count, size_t *sent) {
   struct iovec parts[SLICES];
   size_t total = 0;
@@ -120,7 +125,7 @@ static int send_slices(lw_loop *loop, int fd, const lw_slice *slices, int count,
     total += slices[i].n;
   }
   went = loop->sys->sendv(fd, parts, count);
-  if (went < 0) return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS ? LW_STREAM_FULL : LW_ERR_SYS(errno);
+  if (went < 0) return is_for_now(errno) ? LW_STREAM_FULL : LW_ERR_SYS(errno);
   *sent = (size_t)went;
   return *sent == total ? LW_STREAM_WENT : LW_STREAM_FULL;
 }
