@@ -357,6 +357,12 @@ void *lw_box_check(lua_State *L, int index, const char *name) {
   lw_raise(L, "TypeError", "%s expected, got %s", name, lw_typename(L, index));
 }
 
+#define LARGEST_FRAME 256 /* of a Lua function, which has 255 registers at most */
+
+void lw_reserve_stack(lua_State *L, int n, const char *what) {
+  if (!lua_checkstack(L, n + LARGEST_FRAME)) lw_raise_err(L, what, LW_ERR_MEMORY);
+}
+
 #define RESERVED_CALLS 10 /* each with the stack that a C function may use */
 
 /* reach(n): calls itself so often. */

@@ -35,7 +35,7 @@ typedef struct lw_host {
   int traced;      /* an error goes on its way again: its traceback is known */
   unsigned failures; /* of listeners, counted */
   int told;        /* somebody was called for the event at hand */
-  int lost;        /* who listens faintly had no memory for it */
+  int lost;        /* an error kept who listens faintly from taking it */
 } lw_host;
 
 /* The host's user values. */
@@ -102,6 +102,8 @@ void *lw_box_check(lua_State *L, int index, const char *name);
 
 /* Some calls deep, and for what those put on the stack, there is memory from now on. Raises when there is none. */
 void lw_reserve_calls(lua_State *L);
+/* Makes sure of the stack for n values and a call of whatever function with these. Raises, named `what`, without memory. */
+void lw_reserve_stack(lua_State *L, int n, const char *what);
 
 /*
 ** Pushes zeroed memory that `gc` clears when it is collected: for what a function acquires

@@ -234,7 +234,7 @@ static void remove_entry(lua_State *L, int list, int i) {
 }
 
 static void append_entry(lua_State *L, int list, int function, int once, int capture) {
-  lua_createtable(L, ENTRY_REMOVED, 0); /* to be marked as removed takes no memory */
+  lua_createtable(L, ENTRY_FAINT, 0); /* to be marked takes no memory */
   if (function) lua_pushvalue(L, function);
   else lua_pushboolean(L, 0);
   lua_rawseti(L, -2, ENTRY_FUNCTION);
@@ -267,6 +267,7 @@ void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
   lw_target_get(L, target, type);
   had = !lua_isnil(L, -1);
   lua_pop(L, 1);
+  if (t->listeners && set) mark_place(L, target, type, 1); /* first: what it may lack memory for can be done again */
   if (own_value(type)) {
     lua_pushvalue(L, value);
     lua_setiuservalue(L, target, own_value(type));
@@ -278,7 +279,7 @@ void lw_target_set(lua_State *L, int target, lw_event_type type, int value) {
   }
   t->handlers += set - had;
   if (set) note_heard(t, type);
-  if (t->listeners && set != had) mark_place(L, target, type, set);
+  if (t->listeners && !set) mark_place(L, target, type, 0);
 }
 
 /* --------------------------------------------------------------- listeners */
@@ -319,14 +320,15 @@ static int make_list(lua_State *L, lw_event_type type) {
   if (push_list(L, 1, type)) return lua_gettop(L);
   push_more(L, 1, 1);
   lua_newtable(L);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -3, TYPE_NAME(type));
-  lua_remove(L, -2);
   list = lua_gettop(L);
   lw_target_get(L, 1, type);
   if (!lua_isnil(L, -1)) append_entry(L, list, 0, 0, 0);
   lua_settop(L, list);
   t->listeners = 1;
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, TYPE_NAME(type)); /* at the end: without memory nothing has changed */
+  lua_remove(L, -2);
+  list--;
   return list;
 }
 
@@ -373,33 +375,32 @@ void lw_target_remove(lua_State *L, unsigned allowed) {
   t->handlers--;
 }
 
-int lw_target_wants(lua_State *L, int target, lw_event_type type) {
+/*
+** 1 if somebody waits who has no such mark (ENTRY_CAPTURE, ENTRY_FAINT; 0: whoever). The handler's place is nobody without a
+** handler, which an error may have kept from coming.
+*/
+static int wants_without(lua_State *L, int target, lw_event_type type, int mark) {
   lw_target *t = lua_touserdata(L, target);
-  int wants;
-  if (t->handlers == 0) return 0;
+  int wants, top = lua_gettop(L), count;
   lw_target_get(L, target, type);
   wants = !lua_isnil(L, -1);
   lua_pop(L, 1);
   if (wants || !t->listeners || !push_list(L, target, type)) return wants;
-  wants = lua_rawlen(L, -1) > 0;
-  lua_pop(L, 1);
-  return wants;
-}
-
-/* The same without the listeners that have a mark (ENTRY_CAPTURE, ENTRY_FAINT). */
-static int wants_without(lua_State *L, int target, lw_event_type type, int mark) {
-  lw_target *t = lua_touserdata(L, target);
-  int wants = 0, top = lua_gettop(L), count;
-  if (!t->listeners || !push_list(L, target, type)) return lw_target_wants(L, target, type);
   count = (int)lua_rawlen(L, -1);
   for (int i = 1; i <= count && !wants; i++) {
     lua_rawgeti(L, top + 1, i);
-    lua_rawgeti(L, -1, mark);
-    wants = !lua_toboolean(L, -1);
-    lua_pop(L, 2);
+    lua_rawgeti(L, -1, ENTRY_FUNCTION);
+    lua_rawgeti(L, -2, mark);
+    wants = lua_toboolean(L, -2) && !lua_toboolean(L, -1);
+    lua_pop(L, 3);
   }
   lua_settop(L, top);
   return wants;
+}
+
+int lw_target_wants(lua_State *L, int target, lw_event_type type) {
+  const lw_target *t = lua_touserdata(L, target);
+  return t->handlers > 0 && wants_without(L, target, type, 0);
 }
 
 int lw_target_needs(lua_State *L, int target, lw_event_type type) {
@@ -545,13 +546,12 @@ static int begin_calls(lua_State *L) {
 
 /* Calls the function on top. An error that nobody takes is the occasion's first, or only warned of. */
 static void call_one(lua_State *L, lw_delivery *o, int faint) {
-  int status;
   lua_pushvalue(L, o->event);
   o->called++;
   lw_host_of(L)->told = 1;
-  if ((status = lua_pcall(L, 1, 0, o->calls)) == LUA_OK) return;
+  if (lua_pcall(L, 1, 0, o->calls) == LUA_OK) return;
   lw_host_of(L)->failures++;
-  if (faint && status == LUA_ERRMEM) lw_host_of(L)->lost = 1;
+  if (faint) lw_host_of(L)->lost = 1;
   if (lw_event_report(L, o->source)) return;
   if (o->failed) lw_event_warn(L);
   else lua_replace(L, o->calls + 1);
@@ -611,18 +611,20 @@ static int end_calls(lua_State *L, const lw_delivery *o) {
   return o->called;
 }
 
-/* A beginning and an end must be heard of: without memory to call, nobody is, and it is told again. */
+/* A beginning, an end, and that one may go on, must be heard of: without memory to call, nobody is, and it is told again. */
 static void make_sure(lua_State *L, lw_event_type type) {
-  if (type == LW_ON_OPEN || type == LW_ON_CLOSE) lw_reserve_calls(L);
+  if (type == LW_ON_OPEN || type == LW_ON_CLOSE || type == LW_ON_DRAIN) lw_reserve_calls(L);
 }
 
 int lw_target_pass(lua_State *L, int target, lw_event_type type, int below, lw_event_type below_type) {
-  lw_delivery o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)};
+  lw_delivery o = {.event = lua_gettop(L), .source = target, .calls = begin_calls(L)}, behind = o;
+  prepare_list(L, below, below_type, &behind); /* first: it may fail for want of memory */
   prepare_list(L, target, type, &o);
   make_sure(L, type);
   call_target(L, target, type, &o);
   if (!is_stopped(L, &o)) {
-    prepare_list(L, below, below_type, &o);
+    o.list = behind.list;
+    o.copy = behind.copy;
     call_target(L, below, below_type, &o);
   }
   return end_calls(L, &o);

@@ -26,8 +26,6 @@
 #define ALONE_MESSAGES 1024
 #define ALONE_BYTES ((size_t)1024 * 1024)
 
-#define LARGEST_STACK 256 /* of a Lua function, and what is pushed before it is called */
-
 /* A turn in progress; on the C stack of `step`. */
 typedef struct turn {
   lw_host *host;
@@ -84,7 +82,7 @@ static const lw_box *source_of(lw_conn *c, int guest) {
   return server ? lw_server_owner(server) : NULL;
 }
 
-/* The message at hand could not be kept for a task, for want of memory: no other may follow it. */
+/* The message at hand could not be kept for a task, for want of memory as a rule: no other may follow it. */
 static int is_message_lost(const turn *t) {
   return t->host->lost && t->kind == LW_CONN_MESSAGE;
 }
@@ -157,11 +155,11 @@ static int nothing(lua_State *L) {
 
 /*
 ** A handler that could not be called would never hear of what it was to be called for. So its frame is made sure of, and
-** the stack of the largest function: a garbage collection takes neither from below the frame that is running.
+** the stack of the largest function: in 5.1, 5.3 and 5.4 a garbage collection takes neither from the frame that is running.
 */
 static void stand(lua_State *L, turn *t) {
   t->stands = 0;
-  if (!lua_checkstack(L, LARGEST_STACK)) lw_raise_err(L, "step", LW_ERR_MEMORY);
+  lw_reserve_stack(L, 32, "step");
   lua_pushcfunction(L, nothing);
   lua_call(L, 0, 0);
   t->stands = 1;

@@ -185,25 +185,27 @@ static void set_again(timer_box *t) {
 
 int lw_timer_fire(lua_State *L, void *owner) {
   timer_box *t = owner;
+  lw_loop *loop = t->box.host->loop;
   int box, count = 0;
   if (!t->joined) return 0;
   lw_box_push(L, &t->box);
   box = lua_gettop(L);
   if (t->alarm) return ring(L, t, box);
+  if (t->interval) set_again(t);
   lua_getiuservalue(L, box, FUNCTION);
   if (lua_getiuservalue(L, box, ARGUMENTS) == LUA_TTABLE) {
     int list = lua_gettop(L);
     lua_getfield(L, list, "n");
     count = (int)lua_tointeger(L, -1);
     lua_pop(L, 1);
-    luaL_checkstack(L, count, "timer arguments");
+    if (!t->interval) lw_timer_set(&loop->timers, &t->timer, loop->now + ALARM_AGAIN); /* there may be no memory for them */
+    lw_reserve_stack(L, count, "timer");
     for (int i = 1; i <= count; i++) lua_rawgeti(L, list, i);
     lua_remove(L, list);
   } else {
     lua_pop(L, 1);
   }
-  if (t->interval) set_again(t);
-  else retire(L, t, box);
+  if (!t->interval) retire(L, t, box);
   lua_call(L, count, 0);
   lua_settop(L, box - 1);
   return 1;

@@ -123,11 +123,12 @@ local function keep(self, ...)
 end
 
 local function finish(self, status, ...)
-  if not self.co then return end
-  tasks[self.co] = nil
-  self.co, self.status = nil, status
-  keep(self, ...)
-  settleAll(self.joiners)
+  if self.co then
+    keep(self, ...)
+    tasks[self.co] = nil
+    self.co, self.status = nil, status
+  end
+  settleAll(self.joiners) -- again, if an error has kept somebody from it
 end
 
 --- A coroutine has failed; `self`: as a task.
@@ -377,10 +378,16 @@ local function checkTime(what, ms)
   return ms
 end
 
-local function expire(waiter) settle(waiter, nil, "timeout") end
+local function expire(waiter)
+  if waiter.done then return clearTimer(waiter) end
+  settle(waiter, nil, "timeout")
+end
 
+-- An alarm, which rings until it is cleared: a timeout would be gone when there was no memory to call so deep.
 local function limit(waiter, ms)
-  if ms then waiter.timer = core.setTimeout(expire, ms, waiter) end
+  if not ms then return end
+  waiter.timer = core.alarm(expire, waiter)
+  core.setAlarm(waiter.timer, ms)
 end
 
 local sleeping = { what = "sleep" }
@@ -537,11 +544,20 @@ local function onclose(inbox, event)
   settleAll(inbox.writers, nil, "closed", event)
 end
 
+--- Its listeners; once there was no memory for all of them, the others are added.
+local function attach(inbox)
+  listen(inbox.ws, "message", inbox.onmessage)
+  listen(inbox.ws, "close", inbox.onclose, true)
+  listen(inbox.ws, "drain", inbox.ondrain, true)
+  inbox.closed, inbox.heard = inbox.ws.readyState == CLOSED, true
+  return inbox
+end
+
 --- The inbox of a socket. From the first use on its messages are queued there.
 local function open(ws, what)
   local isObject = type(ws) == "userdata" or type(ws) == "table"
   local inbox = isObject and ws[INBOX]
-  if inbox then return inbox end
+  if inbox then return inbox.heard and inbox or attach(inbox) end
   if not isObject or not ws.addEventListener or not ws.pause then
     mistake("TypeError", what .. ": a WebSocket expected, got " .. target.typename(ws) .. target.colon(2))
   end
@@ -552,14 +568,15 @@ local function open(ws, what)
     receivers = newList(), writers = newList(),
     waiters = 0,         -- in both
     held = false,        -- it is full, and the socket rests
-    closed = ws.readyState == CLOSED,
+    closed = false,
     event = nil,         -- its close
+    heard = false,       -- its listeners are there, all of them
   }
-  listen(ws, "message", function(event) deliver(inbox, event.data, event.binary and "binary" or "text") end)
-  listen(ws, "close", function(event) onclose(inbox, event) end, true)
-  listen(ws, "drain", function() settleAll(inbox.writers, true) end, true)
+  inbox.onmessage = function(event) deliver(inbox, event.data, event.binary and "binary" or "text") end
+  inbox.onclose = function(event) onclose(inbox, event) end
+  inbox.ondrain = function() settleAll(inbox.writers, true) end
   ws[INBOX] = inbox
-  return inbox
+  return attach(inbox)
 end
 
 --- Whether nothing more will come. A ReconnectingWebSocket that had given up may have been told to try again.
