@@ -68,7 +68,7 @@ core: $(CORE)
 	@:
 probe: $(PROBE_SO)
 	@:
-sim: $(SIM_CORE)
+sim: $(SIM_CORE)         ## the library over a system in memory, for what sim/ has
 	@:
 
 $(CORE): $(OBJECTS)

@@ -26,6 +26,7 @@ local ws = lunawire.ReconnectingWebSocket(arg[1] or "ws://127.0.0.1:8080/", nil,
 
 ws.onopen = function() print("connected to " .. ws.url) end
 ws.onmessage = function(event) print(event.data) end -- whatever is no "pong"
+ws.onerror = function(event) print(event.message) end
 ws.onclose = function(event) print("closed with " .. event.code .. " (" .. event.name .. ") " .. event.reason) end
 ws.onreconnecting = function(event) print(("trying again in %.0f s"):format(event.delay / 1000)) end
 

@@ -209,6 +209,10 @@ if arg[0]:match "sweep%.lua$" then
       words[#words + 1] = word
     end
   end
+  if words[1] and not require("sim.scenarios")[words[1]] then
+    io.stderr:write(("sweep.lua: there is no scenario %q\n"):format(words[1]))
+    os.exit(2)
+  end
   local directory, clear = sweep.prepare()
   sweep.warm("wss", directory)
   sweep.warm("deflate", directory)

@@ -219,6 +219,7 @@ describe("examples #foreign", function()
       kill(gone)
       local process = start("exec " .. example("heartbeat", quote(url)))
       for _ = 1, 2 do
+        assert.matches("Connection refused", process:line())
         assert.equal(LOST, process:line())
         assert.equal("trying again in 2 s", process:line())
       end

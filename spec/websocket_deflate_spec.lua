@@ -137,7 +137,7 @@ describe("perMessageDeflate", function()
   end
 
   local NOT_OFFERED = "the server chose an extension that was not offered"
-  local NOT_ANSWER = "the server chose permessage-deflate twice, or with parameters that were not offered"
+  local NOT_ANSWER = "the server chose permessage-deflate twice, or with parameters other than those asked for"
   local BAD = {
     { true, "foo", NOT_OFFERED }, { true, "x-webkit-deflate-frame", NOT_OFFERED }, { true, "p, foo", NOT_OFFERED },
     { true, "foo, p", NOT_OFFERED }, { false, "p", NOT_OFFERED }, { false, "foo", NOT_OFFERED },

@@ -94,7 +94,7 @@ static const char *const texts[] = {
     [-LW_ERR_REDIRECTS] = "more redirects than followRedirects allows",
     [-LW_ERR_DOWNGRADE] = "the redirect leads from wss to ws, where anybody may listen",
     [-LW_ERR_EXTENSION_ANSWER] =
-        "the server chose permessage-deflate twice, or with parameters that were not offered",
+        "the server chose permessage-deflate twice, or with parameters other than those asked for",
 
     [-LW_ERR_EOF] = "the other side ended the connection without a Close frame",
     [-LW_ERR_TIMEOUT] = "the handshake took longer than handshakeTimeout",

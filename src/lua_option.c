@@ -86,10 +86,10 @@ static double check_number(lua_State *L, const char *what, const lw_option *opti
              lw_typename(L, -1));
   value = lua_tonumber(L, -1);
   if (isnan(value) || value < option->least || value > option->most)
-    lw_raise(L, "TypeError", "%s: option \"%s\": %.14g is not from %.14g to %.14g", what, option->name, value,
+    lw_raise(L, "TypeError", "%s: option \"%s\": %.16g is not from %.16g to %.16g", what, option->name, value,
              option->least, option->most);
   if (option->kind != LW_OPTION_DURATION && value != floor(value))
-    lw_raise(L, "TypeError", "%s: option \"%s\": a whole number expected, got %.14g", what, option->name, value);
+    lw_raise(L, "TypeError", "%s: option \"%s\": a whole number expected, got %.16g", what, option->name, value);
   return value;
 }
 
