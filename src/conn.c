@@ -355,6 +355,7 @@ static void enter(lw_conn *c, lw_conn_state state) {
     else --*c->seat.open_count;
   }
   c->state = state;
+  if (state > LW_CONN_OPEN) c->paused = 0; /* who waits for an end reads until it comes */
 }
 
 /* pause() before the connection is open counts from then on. */
@@ -518,7 +519,6 @@ static void break_off(lw_conn *c, int err, const char *path) {
   drop_reel(c); /* and with it the path */
   if (c->state != LW_CONN_OPEN) return;
   enter(c, LW_CONN_CLOSING);
-  c->paused = 0;
   set_deadline(c, c->settings.close_timeout);
 }
 
@@ -1048,7 +1048,6 @@ void lw_conn_close(lw_conn *c, unsigned code, const void *reason, size_t n) {
   } else if (c->state == LW_CONN_OPEN) {
     lw_session_close(&c->session, code, reason, n);
     enter(c, LW_CONN_CLOSING);
-    c->paused = 0;
     set_deadline(c, c->settings.close_timeout);
     mark_dirty(c);
     lw_source_post(c->hub->loop, &c->source, LW_POSTED);
