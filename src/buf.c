@@ -177,10 +177,10 @@ int lw_buf_append(lw_buf *buf, lw_pool *pool, const void *bytes, size_t n) {
   return 0;
 }
 
-/* 1 if the chunk's bytes were copied behind others that wait. */
+/* 1 if the chunk's bytes were copied behind others that wait, or into a queue that will: a small one lies in a cork. */
 static int share_by_copy(lw_buf *buf, const lw_chunk *chunk, size_t content) {
   if (chunk->used > SHARE_COPIED) return 0;
-  if (!tail_has_room(buf, chunk->used) && buf->count < SHARE_BACKLOG) return 0;
+  if (!tail_has_room(buf, chunk->used) && buf->count < SHARE_BACKLOG && !buf->frugal) return 0;
   /* no pool at hand: a cork from here joins one when it is released */
   unsigned char *room = lw_buf_reserve(buf, NULL, chunk->used);
   if (!room) return 0;
