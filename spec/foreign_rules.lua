@@ -448,11 +448,12 @@ function rules.dies(start, traits)
     end)
 
     it("is closed with 1006 at our server, and the others do not notice", function()
-      local server, mortal, other = foreign.server(), peer(), peer()
+      local server, mortal, other, ready = foreign.server(), peer(), peer(), 0
+      server.server.onmessage = function() ready = ready + 1 end
       mortal:begin("gather", { url = server.url, target = "idle", count = 3 })
-      foreign.await(function() return #server.server == 3 end, "three clients")
+      foreign.await(function() return ready == 3 end, "three clients")
       local answer = other:begin("gather", { url = server.url, target = "idle", count = 1 })
-      foreign.await(function() return #server.server == 4 end, "a fourth client")
+      foreign.await(function() return ready == 4 end, "a fourth client")
       mortal.process:signal "KILL"
       for i = 1, 3 do assert.same({ code = 1006, reason = "", wasClean = false }, server:ending(i)) end
       assert.equal(1, #server.server)

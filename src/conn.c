@@ -355,7 +355,7 @@ static void enter(lw_conn *c, lw_conn_state state) {
     else --*c->seat.open_count;
   }
   c->state = state;
-  if (state > LW_CONN_OPEN) c->paused = 0; /* who waits for an end reads until it comes */
+  if (state > LW_CONN_OPEN && state < LW_CONN_CLOSED) c->paused = 0; /* who waits for an end reads until it comes */
 }
 
 /* pause() before the connection is open counts from then on. */
