@@ -333,6 +333,20 @@ describe("a chunk for many queues", function()
     end
   end)
 
+  it("is copied into a queue that is frugal, when it is small, and that begins small", function()
+    local frugal = probe.buf(pool, true)
+    frugal:share(probe.chunk(pool, "for all", 7, true))
+    frugal:append "its own"
+    assert.equal("for allits own", all(frugal))
+    assert.same({ 1, 0 }, { frugal:spans() })
+    assert.is_true(frugal:rooms() < 2000, (frugal:rooms()))
+    frugal:append(("x"):rep(3 * CORK))
+    frugal:append(("y"):rep(CORK))
+    assert.is_true(frugal:rooms() < 6 * CORK, (frugal:rooms()))
+    a:append "its own"
+    assert.is_true(a:rooms() >= CORK)
+  end)
+
   it("is followed by as few corks as ever, once only small ones come", function()
     local chunk = probe.chunk(pool, ("m"):rep(600), 600, true)
     for _ = 1, 8 do a:share(chunk) end

@@ -141,13 +141,13 @@ describe("when a call of the system or an allocation fails #slow #foreign", func
   -- A message that could not be kept was missing among the others; whoever could not be called was never told again, and a
   -- handler or a listener that could not be set was not called although setting it again raised nothing.
   for name, sample in pairs {
-    inbox = 5, drained = 7, sleepers = 1, joined = 1, ["an inbox opened again"] = 5, ["a handler set again"] = 1,
-    ["a listener beside a handler"] = 1, ["events that pass a socket"] = 1, ["a timer with many arguments"] = 1,
+    inbox = 11, drained = 29, sleepers = 3, joined = 3, ["an inbox opened again"] = 11, ["a handler set again"] = 3,
+    ["a listener beside a handler"] = 3, ["events that pass a socket"] = 3, ["a timer with many arguments"] = 1,
   } do
     it("nobody is passed over: " .. name, function()
       local said, status = sweep(("--kinds=alloc --modes=twice --sample=%d '%s'"):format(sample, name))
       assert.equal(0, status, said)
-      assert.is_true(tonumber(said:match "(%d+) points") >= 25, said)
+      assert.is_true(tonumber(said:match "(%d+) points") >= 10, said)
     end)
   end
 

@@ -116,11 +116,13 @@ static lw_buf *check_buf(lua_State *L, int arg) {
   return luaL_checkudata(L, arg, BUF);
 }
 
-/* buf(pool) */
+/* buf(pool [, frugal]) */
 static int buf_new(lua_State *L) {
   check_pool(L, 1);
+  lua_settop(L, 2);
   lw_buf *buf = lua_newuserdatauv(L, sizeof *buf, 1);
   lw_buf_init(buf);
+  buf->frugal = lua_toboolean(L, 2) != 0;
   luaL_setmetatable(L, BUF);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
